@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: GPL-2.0
+# shellcheck shell=bash
+#
+# What all scripts in vm/ share: where things are, how an error looks, how a
+# long step shows its progress. Sourced, never run.
+
+# Exit codes, one for each kind of trouble that a user can act on.
+# shellcheck disable=SC2034 # they are for the scripts that source this file
+{
+	E_USAGE=2	# wrong option or argument
+	E_PACKAGES=10	# a Debian package is missing or cannot be had
+	E_NETWORK=11	# the Debian mirror cannot be reached
+	E_SPACE=12	# not enough room on the disk
+	E_VERSION=13	# KSRC is no Linux 7.3 tree
+	E_HUNK=14	# a hunk of one of our patches does not apply
+	E_CONFIG=15	# an option did not survive into .config
+	E_BUILD=16	# the compiler has the word
+	# vm/run passes on the status of the guest's command, so its own are high.
+	E_QEMU=120	# QEMU is missing or did not start
+	E_SPLAT=123	# the guest's kernel complained
+	E_TIMEOUT=124	# the guest did not finish in time
+	E_GUEST=125	# the guest died without reporting a status
+}
+
+REPO=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+CACHE=${XDG_CACHE_HOME:-$HOME/.cache}/ftrace-direct-share
+LINUX_VERSION=7.3
+ME=${0##*/}
+
+# A tree of the user's gets build directories of its own, so that going back
+# and forth between it and Debian's source rebuilds nothing.
+BUILD=$REPO/build
+if [ -n "${KSRC:-}" ]; then
+	BUILD=$BUILD/ksrc-$(printf %s "$(realpath -m "$KSRC")" | cksum | cut -d' ' -f1)
+fi
+LOGS=$REPO/build/log
+
+say() {
+	printf '%s: %s\n' "$ME" "$*" >&2
+}
+
+# die CODE MESSAGE...
+die() {
+	local code=$1
+
+	shift
+	say "error: $*"
+	exit "$code"
+}
+
+# The four kernels: ours and stock, each plain or with lock debugging.
+kernel_name() {
+	local name=ours
+
+	[ -z "${STOCK:-}" ] || name=stock
+	[ -z "${DEBUG:-}" ] || name=$name-debug
+	echo "$name"
+}
+
+# Root runs a command as it is, everyone else through sudo.
+as_root() {
+	if [ "$(id -u)" = 0 ]; then
+		"$@"
+	elif command -v sudo >/dev/null; then
+		sudo "$@"
+	else
+		die $E_PACKAGES "neither root nor sudo: cannot run $1"
+	fi
+}
+
+# A private copy of the streams for progress, which step() must not redirect.
+elapsed() {
+	printf '%d:%02d' $((SECONDS / 60)) $((SECONDS % 60))
+}
+
+# progress LOG PATTERN: a line every ten seconds, the number of lines of LOG
+# that match PATTERN as the measure of how far it is.
+progress() {
+	local log=$1 pattern=$2 n
+
+	SECONDS=0
+	while sleep 10; do
+		n=$(grep -cE "$pattern" "$log" || true)
+		printf '%s:   %s  %d done\n' "$ME" "$(elapsed)" "$n" >&2
+	done
+}
+
+# step LOGNAME CODE WHAT COMMAND...: run COMMAND with all that it prints in a
+# log file, which the error message names.
+step() {
+	local name=$1 code=$2 what=$3 log ticker status=0
+
+	shift 3
+	mkdir -p "$LOGS"
+	log=$LOGS/$name.log
+	: >"$log"
+	say "$what"
+	progress "$log" '^  [A-Z]+ |^Unpacking |^Setting up ' &
+	ticker=$!
+	SECONDS=0
+	"$@" >"$log" 2>&1 || status=$?
+	kill "$ticker" 2>/dev/null || true
+	wait "$ticker" 2>/dev/null || true
+	if [ "$status" != 0 ]; then
+		grep -E 'error:|Error |^E: |\*\*\*' "$log" | tail -n 15 >&2 ||
+			tail -n 15 "$log" >&2
+		die "$code" "failed after $(elapsed): $what (log: $log)"
+	fi
+	say "  done in $(elapsed)"
+}
+
+# qemu_arguments SMP THREADS ICOUNT: sets the array qemu, from these (the last
+# two may be empty) and from what this machine can do.
+qemu_arguments() {
+	local smp=$1 threads=$2 icount=$3 version
+
+	qemu=(qemu-system-x86_64)
+	command -v "${qemu[0]}" >/dev/null ||
+		die $E_QEMU "no ${qemu[0]}: run 'make packages'"
+	version=$("${qemu[0]}" --version | sed -nE '1s/.*version ([0-9]+).*/\1/p')
+	# Before 10, a processor may run a stale int3 byte while another one
+	# changes the site (DESIGN of this project: measured with 7.2).
+	if [ -z "$threads" ]; then
+		[ "${version:-0}" -ge 10 ] && threads=multi || threads=single
+	fi
+	if [ -n "$icount" ]; then
+		smp=1
+		qemu+=(-accel "tcg,thread=single" -icount "shift=0,sleep=off" -cpu max)
+	elif [ -n "${KVM:-}" ] && kvm_boots; then
+		qemu+=(-accel kvm -cpu host)
+	else
+		qemu+=(-accel "tcg,thread=$threads" -cpu max)
+	fi
+	qemu+=(-smp "$smp" -nodefaults -no-user-config -display none -no-reboot)
+}
