@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: GPL-2.0
+# shellcheck shell=bash
+#
+# A private apt: its own sources, package lists and downloads below the cache
+# folder, but the system's list of installed packages. So backports can be used
+# without a change to the system's sources, and sources of third parties that
+# the system may have cannot get in the way. Sourced, never run.
+#
+# No mirror is named here: whichever the system uses serves us too.
+
+# The release of this machine, by code name.
+debian_release() {
+	local ID='' VERSION_CODENAME=''
+
+	# shellcheck disable=SC1091
+	. /etc/os-release
+	case "$ID-$VERSION_CODENAME" in
+	debian-bookworm | debian-trixie) echo "$VERSION_CODENAME" ;;
+	*) die $E_PACKAGES "this is ${PRETTY_NAME:-$ID}: packages are known for Debian 12 and 13 only" ;;
+	esac
+}
+
+# system_site SUITE: the mirror that the system's apt has for it. Before the
+# first "apt-get update" a mirror's Origin is unknown, and so accepted: the key
+# decides in the end.
+system_site() {
+	# shellcheck disable=SC2016 # apt's own placeholders
+	apt-get indextargets --format '$(ORIGIN)|$(COMPONENT)|$(RELEASE)|$(CODENAME)|$(SITE)' \
+		'Created-By: Packages' |
+	awk -F'|' -v suite="$1" '
+		$2 == "main" && ($3 == suite || $4 == suite) &&
+		($1 == "Debian" || $1 == "") { print ($1 == ""), $5 }' |
+	sort | awk '{ print $2; exit }'
+}
+
+# private_apt NAME COMMAND...: apt-get with the sources of that name.
+private_apt() {
+	local dir=$CACHE/apt/$1
+
+	shift
+	as_root env DEBIAN_FRONTEND=noninteractive apt-get -q \
+		-o Dir::Etc::sourcelist="$dir/sources.list" \
+		-o Dir::Etc::sourceparts=/dev/null \
+		-o Dir::Etc::preferences=/dev/null \
+		-o Dir::Etc::preferencesparts=/dev/null \
+		-o Dir::State::lists="$dir/lists" \
+		-o Dir::Cache="$dir/cache" \
+		-o APT::Default-Release= \
+		-o APT::Sandbox::User=root \
+		-o Dpkg::Use-Pty=0 \
+		"$@"
+}
+
+# private_sources NAME SUITE...: (re)write the sources of that name and fetch
+# their package lists.
+private_sources() {
+	local dir=$CACHE/apt/$1 key=/usr/share/keyrings/debian-archive-keyring.gpg
+	local name=$1 site suite main
+
+	shift
+	main=${DEBIAN_MIRROR:-$(system_site "$(debian_release)")}
+	[ -n "$main" ] || die $E_PACKAGES \
+		"the system's apt has no Debian mirror for $(debian_release): set DEBIAN_MIRROR"
+	mkdir -p "$dir/lists/partial" "$dir/cache/archives/partial"
+	for suite in "$@"; do
+		case "$suite" in
+		*-security) site=$(system_site "$suite") ;;
+		*) site=$main ;;
+		esac
+		[ -z "$site" ] || echo "deb [signed-by=$key] $site $suite main"
+	done >"$dir/sources.list"
+	step "apt-update-$name" "$E_NETWORK" "fetching Debian's package lists ($*)" \
+		private_apt "$name" -o APT::Update::Error-Mode=any update
+}
