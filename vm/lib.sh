@@ -35,6 +35,19 @@ if [ -n "${KSRC:-}" ]; then
 fi
 LOGS=$REPO/build/log
 
+# Objects are shared between all trees, whatever folder they lie in; nothing in
+# them may depend on when and by whom they were built.
+export CCACHE_DIR=$CACHE/ccache CCACHE_NOHASHDIR=1 CCACHE_MAXSIZE=4G
+export KBUILD_BUILD_TIMESTAMP=2026-01-01 KBUILD_BUILD_VERSION=1
+export KBUILD_BUILD_USER=ftrace KBUILD_BUILD_HOST=direct-share
+
+kernel_make() {	# kernel_make TREE ARGUMENT...
+	local tree=$1
+
+	shift
+	make -C "$tree" -j"$(nproc)" CC="ccache gcc" HOSTCC="ccache gcc" "$@"
+}
+
 say() {
 	printf '%s: %s\n' "$ME" "$*" >&2
 }
@@ -132,4 +145,37 @@ qemu_arguments() {
 		qemu+=(-accel "tcg,thread=$threads" -cpu max)
 	fi
 	qemu+=(-smp "$smp" -nodefaults -no-user-config -display none -no-reboot)
+}
+
+# need_space GIGABYTES DIR
+need_space() {
+	local dir=$2 free
+
+	mkdir -p "$dir"
+	free=$(df -Pk "$dir" | awk 'NR == 2 { print int($4 / 1048576) }')
+	[ "$free" -ge "$1" ] ||
+		die "$E_SPACE" "$free GB free at $dir, $1 GB needed"
+}
+
+# kvm_boots: whether a guest gets anywhere with /dev/kvm. There are machines
+# where it exists and a guest never prints its first message, so one is tried,
+# once, with a time limit.
+kvm_boots() {
+	local verdict=$REPO/build/kvm dir
+
+	dir=$BUILD/$(kernel_name)
+	if [ ! -e "$verdict" ]; then
+		say "trying whether a guest boots with KVM (20 s at most)"
+		echo no >"$verdict"
+		timeout -k 1 20 "${qemu[0]}" -accel kvm -cpu host -smp 2 -m 1G \
+			-nodefaults -no-user-config -display none -no-reboot \
+			-kernel "$dir/bzImage" -initrd "$dir/initramfs.cpio.zst" \
+			-append "console=ttyS0 panic=-1" \
+			-serial stdio </dev/null 2>/dev/null |
+			grep -q 'Run /init' && echo yes >"$verdict" || true
+	fi
+	[ "$(cat "$verdict")" = yes ] || {
+		say "no guest boots with this machine's KVM: emulating (TCG)"
+		return 1
+	}
 }
