@@ -16,7 +16,7 @@ debian_release() {
 	. /etc/os-release
 	case "$ID-$VERSION_CODENAME" in
 	debian-bookworm | debian-trixie) echo "$VERSION_CODENAME" ;;
-	*) die $E_PACKAGES "this is ${PRETTY_NAME:-$ID}: packages are known for Debian 12 and 13 only" ;;
+	*) die "$E_PACKAGES" "this is ${PRETTY_NAME:-$ID}: packages are known for Debian 12 and 13 only" ;;
 	esac
 }
 
@@ -33,12 +33,14 @@ system_site() {
 	sort | awk '{ print $2; exit }'
 }
 
-# private_apt NAME COMMAND...: apt-get with the sources of that name.
+# private_apt NAME COMMAND...: apt-get with the sources of that name. Only an
+# installation needs root.
 private_apt() {
-	local dir=$CACHE/apt/$1
+	local dir=$CACHE/apt/$1 run=()
 
 	shift
-	as_root env DEBIAN_FRONTEND=noninteractive apt-get -q \
+	[ "$1" != install ] || run=(as_root)
+	${run[@]+"${run[@]}"} env DEBIAN_FRONTEND=noninteractive apt-get -q \
 		-o Dir::Etc::sourcelist="$dir/sources.list" \
 		-o Dir::Etc::sourceparts=/dev/null \
 		-o Dir::Etc::preferences=/dev/null \
@@ -59,7 +61,7 @@ private_sources() {
 
 	shift
 	main=${DEBIAN_MIRROR:-$(system_site "$(debian_release)")}
-	[ -n "$main" ] || die $E_PACKAGES \
+	[ -n "$main" ] || die "$E_PACKAGES" \
 		"the system's apt has no Debian mirror for $(debian_release): set DEBIAN_MIRROR"
 	mkdir -p "$dir/lists/partial" "$dir/cache/archives/partial"
 	for suite in "$@"; do
@@ -70,5 +72,5 @@ private_sources() {
 		[ -z "$site" ] || echo "deb [signed-by=$key] $site $suite main"
 	done >"$dir/sources.list"
 	step "apt-update-$name" "$E_NETWORK" "fetching Debian's package lists ($*)" \
-		private_apt "$name" -o APT::Update::Error-Mode=any update
+		private_apt "$name" update -o APT::Update::Error-Mode=any
 }
