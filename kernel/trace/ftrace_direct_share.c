@@ -1,0 +1,974 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * The arbiter: lets a redirect owner and a direct owner have one fentry site.
+ *
+ * include/linux/ftrace_direct_share.h is the manual. This file decides; ftrace.c
+ * pokes the text, the BPF trampoline code builds images, livepatch says when a
+ * redirect is stable.
+ *
+ * What is known of a site, and who may change it:
+ *
+ *   redirects[]       struct ftrace_redirect, by ip: between begin and end.
+ *                     Written under redirect_mutex and share_lock.
+ *   direct_owners[]   struct ftrace_direct_owner, by ip: between claim and
+ *                     release. Written under share_lock.
+ *   r->owner, count,  which ops are at the site. Written under ftrace_lock,
+ *   has_direct, now   by the hooks in ftrace.c; share_mode() derives the mode
+ *                     from them, nothing stores it.
+ *   r->handler,       the same for the callers of the site, who hold no lock:
+ *   direct, ops       they look at a site with preemption disabled only, see
+ *                     ftrace_share_publish() for the order of the changes.
+ *
+ * A site goes from one mode to the next by one poke of its instruction. Before
+ * it everything that the new mode reads is published; after it nothing that the
+ * old mode reads is freed until callers who entered by the old instruction have
+ * left (RCU tasks). So both instructions are correct for every task while both
+ * can be met, and so is the int3 between them, which emulates one of the two.
+ */
+#define pr_fmt(fmt) "direct_share: " fmt
+
+#include <linux/ftrace.h>
+#include <linux/ftrace_direct_share.h>
+#include <linux/hash.h>
+#include <linux/kallsyms.h>
+#include <linux/kprobes.h>
+#include <linux/mutex.h>
+#include <linux/rculist.h>
+#include <linux/security.h>
+#include <linux/seq_file.h>
+#include <linux/slab.h>
+#include <linux/spinlock.h>
+#include <linux/trace_recursion.h>
+
+#include "ftrace_internal.h"
+#include "trace.h"
+
+/*
+ * One entry for each redirected function. 16 KiB keep the chains short with
+ * thousands of them: every call of a shared site walks one.
+ */
+#define REDIRECT_HASH_BITS	11
+#define DIRECT_OWNER_HASH_BITS	10
+
+static struct hlist_head redirects[1 << REDIRECT_HASH_BITS];
+static struct hlist_head direct_owners[1 << DIRECT_OWNER_HASH_BITS];
+
+/* Serializes redirect owners; outside the trampoline lock, so never taken by a direct owner */
+static DEFINE_MUTEX(redirect_mutex);
+
+/* Leaf: guards both tables. Taken under any lock of the list in the header */
+static DEFINE_SPINLOCK(share_lock);
+
+/* Sites whose set of ops changed and was not published yet, under ftrace_lock */
+static LIST_HEAD(share_dirty);
+
+/**
+ * struct share_ops - the ops of one site, what mode `listed` visits
+ * @rcu:	to free it after the callers that may be in it
+ * @count:	the record's count of ops when this was made, stubs included
+ * @nr:		number of @ops
+ * @ops:	who is called, in the order of ftrace_ops_list; without stubs and
+ *		without the direct ops, whose address is in the site
+ */
+struct share_ops {
+	struct rcu_head		rcu;
+	unsigned int		count;
+	unsigned int		nr;
+	struct ftrace_ops	*ops[] __counted_by(nr);
+};
+
+enum share_mode {
+	SHARE_NONE,
+	SHARE_SOLO,
+	SHARE_PAIRED,
+	SHARE_LISTED,
+};
+
+static const char * const share_mode_names[] = {
+	[SHARE_NONE]	= "none",
+	[SHARE_SOLO]	= "solo",
+	[SHARE_PAIRED]	= "paired",
+	[SHARE_LISTED]	= "listed",
+};
+
+static struct hlist_head *redirect_bucket(unsigned long ip)
+{
+	return &redirects[hash_long(ip, REDIRECT_HASH_BITS)];
+}
+
+static struct hlist_head *direct_owner_bucket(unsigned long ip)
+{
+	return &direct_owners[hash_long(ip, DIRECT_OWNER_HASH_BITS)];
+}
+
+/* For the callers of a site: preemption is disabled, RCU may not be watching */
+static __always_inline struct ftrace_redirect *redirect_find_notrace(unsigned long ip)
+{
+	struct hlist_head *head = &redirects[hash_long(ip, REDIRECT_HASH_BITS)];
+	struct ftrace_redirect *r;
+
+	hlist_for_each_entry_rcu_notrace(r, head, node)
+		if (likely(r->ip == ip))
+			return r;
+	return NULL;
+}
+
+static struct ftrace_redirect *redirect_find_locked(unsigned long ip)
+{
+	struct ftrace_redirect *r;
+
+	lockdep_assert_held(&share_lock);
+
+	hlist_for_each_entry(r, redirect_bucket(ip), node)
+		if (r->ip == ip)
+			return r;
+	return NULL;
+}
+
+/*
+ * The redirect of a record, for ftrace.c. It stays after share_lock is dropped:
+ * ftrace_redirect_end() is only called when the owner's ops is gone, and an ops
+ * of its site comes and goes under ftrace_lock.
+ */
+static struct ftrace_redirect *redirect_of(struct dyn_ftrace *rec)
+{
+	lockdep_assert_held(&ftrace_lock);
+
+	guard(spinlock)(&share_lock);
+	return redirect_find_locked(rec->ip);
+}
+
+static struct ftrace_direct_owner *direct_owner_find_locked(unsigned long ip)
+{
+	struct ftrace_direct_owner *owner;
+
+	lockdep_assert_held(&share_lock);
+
+	hlist_for_each_entry(owner, direct_owner_bucket(ip), node)
+		if (owner->ip == ip)
+			return owner;
+	return NULL;
+}
+
+/*
+ * The truth table of the header. A redirect whose owner has not registered its
+ * ops yet, or has unregistered it, has no say: ftrace's own rules hold.
+ */
+static enum share_mode share_mode(const struct ftrace_redirect *r)
+{
+	if (!r->owner)
+		return SHARE_NONE;
+	if (r->count == 1)
+		return SHARE_SOLO;
+	if (r->count == 2 && r->has_direct)
+		return SHARE_PAIRED;
+	return SHARE_LISTED;
+}
+
+/* What the site shall call, or 0 if that is ftrace's to say */
+static unsigned long share_addr(const struct ftrace_redirect *r)
+{
+	if (!IS_ENABLED(CONFIG_HAVE_FTRACE_SHARE_CALLER))
+		return 0;
+
+	switch (share_mode(r)) {
+	case SHARE_PAIRED:
+		/* The short entry saves no more than a livepatch asks for */
+		if (!(r->owner->flags & FTRACE_OPS_FL_SAVE_REGS))
+			return (unsigned long)ftrace_share_caller;
+		fallthrough;
+	case SHARE_LISTED:
+		return (unsigned long)ftrace_share_regs_caller;
+	default:
+		return 0;
+	}
+}
+
+static void share_ops_free_rcu(struct rcu_head *rcu)
+{
+	kfree(container_of(rcu, struct share_ops, rcu));
+}
+
+static void redirect_free_rcu(struct rcu_head *rcu)
+{
+	struct ftrace_redirect *r = container_of(rcu, struct ftrace_redirect, rcu);
+
+	kfree(rcu_access_pointer(r->ops));
+	kfree(r);
+}
+
+/**
+ * ftrace_redirect_alloc - allocate a redirect owner's hold on a site
+ * @ip: address of the fentry site, as ftrace_location() returns it
+ * @name: who the owner is, "livepatch:" and the patch for example; copied
+ *
+ * Context: may sleep.
+ * Return: the redirect, to be put into a set for ftrace_redirect_begin(), or
+ * ERR_PTR(-ENOMEM). NULL if the kernel has no CONFIG_FTRACE_DIRECT_SHARE.
+ */
+struct ftrace_redirect *ftrace_redirect_alloc(unsigned long ip, const char *name)
+{
+	struct ftrace_redirect *r = kzalloc_obj(*r);
+
+	if (!r)
+		return ERR_PTR(-ENOMEM);
+
+	r->ip = ip;
+	strscpy(r->name, name);
+	INIT_LIST_HEAD(&r->set);
+	INIT_LIST_HEAD(&r->dirty);
+	INIT_HLIST_NODE(&r->node);
+	return r;
+}
+
+/**
+ * ftrace_redirect_free_set - free redirects that are not, or not yet, in force
+ * @set: redirects for which ftrace_redirect_begin() was not called or failed;
+ *	 empty afterwards
+ *
+ * Context: any that may take a spinlock.
+ */
+void ftrace_redirect_free_set(struct list_head *set)
+{
+	struct ftrace_redirect *r, *tmp;
+
+	list_for_each_entry_safe(r, tmp, set, set) {
+		list_del_init(&r->set);
+		call_rcu_tasks(&r->rcu, redirect_free_rcu);
+	}
+}
+
+static void redirects_del(struct list_head *set)
+{
+	struct ftrace_redirect *r;
+
+	lockdep_assert_held(&redirect_mutex);
+
+	guard(spinlock)(&share_lock);
+	list_for_each_entry(r, set, set)
+		if (!hlist_unhashed(&r->node))
+			hlist_del_init_rcu(&r->node);
+}
+
+static int redirects_add(struct list_head *set)
+{
+	struct ftrace_redirect *r, *other = NULL;
+
+	lockdep_assert_held(&redirect_mutex);
+
+	scoped_guard(spinlock, &share_lock) {
+		list_for_each_entry(r, set, set) {
+			other = redirect_find_locked(r->ip);
+			if (other)
+				break;
+			hlist_add_head_rcu(&r->node, redirect_bucket(r->ip));
+		}
+	}
+	if (!other)
+		return 0;
+
+	pr_warn("%ps: refused %s, %s redirects it already\n",
+		(void *)r->ip, r->name, other->name);
+	redirects_del(set);
+	return -EBUSY;
+}
+
+/*
+ * Pin the direct owners of the sites of @set and put them into @owners. One that
+ * claims its site after this finds the redirect when it reads, see
+ * ftrace_direct_redirected().
+ */
+static void owners_get(struct list_head *set, struct list_head *owners)
+{
+	struct ftrace_direct_owner *owner;
+	struct ftrace_redirect *r;
+
+	lockdep_assert_held(&redirect_mutex);
+
+	guard(spinlock)(&share_lock);
+	list_for_each_entry(r, set, set) {
+		owner = direct_owner_find_locked(r->ip);
+		if (!owner)
+			continue;
+		owner->ops->get(owner);
+		list_add_tail(&owner->retarget, owners);
+	}
+}
+
+static void owners_put(struct list_head *owners)
+{
+	struct ftrace_direct_owner *owner, *tmp;
+
+	list_for_each_entry_safe(owner, tmp, owners, retarget) {
+		list_del_init(&owner->retarget);
+		owner->ops->put(owner);
+	}
+}
+
+/* One call for all owners of one kind: they poke their sites in one go */
+static int owners_retarget(struct list_head *owners)
+{
+	struct ftrace_direct_owner *owner, *tmp;
+	const struct ftrace_direct_owner_ops *ops;
+	LIST_HEAD(done);
+	LIST_HEAD(kind);
+	int err = 0;
+
+	lockdep_assert_held(&redirect_mutex);
+
+	while (!err && !list_empty(owners)) {
+		ops = list_first_entry(owners, struct ftrace_direct_owner, retarget)->ops;
+		list_for_each_entry_safe(owner, tmp, owners, retarget)
+			if (owner->ops == ops)
+				list_move_tail(&owner->retarget, &kind);
+		err = ops->retarget(&kind);
+		list_splice_tail_init(&kind, &done);
+	}
+	list_splice(&done, owners);
+	return err;
+}
+
+/**
+ * ftrace_redirect_begin - the calls of a set of sites may be redirected from now
+ * @set: redirects, linked by their @set; they belong to the arbiter until
+ *	 ftrace_redirect_end()
+ *
+ * On return every direct trampoline at these sites goes on to the ip that it is
+ * handed, so the caller may register its ftrace_ops. The redirect is dynamic
+ * until ftrace_redirect_settle().
+ *
+ * Context: may sleep, takes the trampoline lock; the caller holds no lock of
+ * ftrace.
+ * Return: 0, or with nothing changed -EBUSY if one of the sites has a redirect
+ * owner already, or an errno of a direct owner that could not rebuild its
+ * trampoline, -ENOMEM as a rule.
+ */
+int ftrace_redirect_begin(struct list_head *set)
+{
+	LIST_HEAD(owners);
+	int err;
+
+	if (list_empty(set))
+		return 0;
+
+	guard(mutex)(&redirect_mutex);
+
+	err = redirects_add(set);
+	if (err)
+		return err;
+
+	owners_get(set, &owners);
+	err = owners_retarget(&owners);
+	if (err) {
+		pr_warn("%s: the direct trampolines of its functions cannot be rebuilt (%d)\n",
+			list_first_entry(set, struct ftrace_redirect, set)->name, err);
+		redirects_del(set);
+		owners_retarget(&owners);
+	}
+	owners_put(&owners);
+	return err;
+}
+
+/**
+ * ftrace_redirect_end - the calls of a set of sites are not redirected any more
+ * @set: redirects that ftrace_redirect_begin() took, whose owner has
+ *	 unregistered its ftrace_ops; freed, and the list is empty afterwards
+ *
+ * Direct trampolines call the traced function by its address again. One that
+ * cannot be rebuilt stays as it is, which is slower and just as correct.
+ *
+ * Context: as ftrace_redirect_begin().
+ */
+void ftrace_redirect_end(struct list_head *set)
+{
+	LIST_HEAD(owners);
+	int err;
+
+	if (list_empty(set))
+		return;
+
+	guard(mutex)(&redirect_mutex);
+
+	redirects_del(set);
+	owners_get(set, &owners);
+	err = owners_retarget(&owners);
+	if (err)
+		pr_warn("%s: direct trampolines stay prepared for a redirect (%d)\n",
+			list_first_entry(set, struct ftrace_redirect, set)->name, err);
+	owners_put(&owners);
+
+	ftrace_redirect_free_set(set);
+}
+
+/**
+ * ftrace_redirect_settle - the redirects of a set of sites are constant now
+ * @set: redirects in force, each with its @target: the address with which every
+ *	 call goes on, the traced function itself for "not redirected"
+ *
+ * Context: may sleep; the caller holds no lock of ftrace. Cannot fail.
+ */
+void ftrace_redirect_settle(struct list_head *set)
+{
+	struct ftrace_redirect *r;
+
+	guard(mutex)(&redirect_mutex);
+	list_for_each_entry(r, set, set)
+		r->settled = true;
+}
+
+/**
+ * ftrace_redirect_unsettle - the redirects of a set of sites may change again
+ * @set: redirects in force
+ *
+ * To be called before the first task may be redirected otherwise.
+ *
+ * Context: may sleep; the caller holds no lock of ftrace. Cannot fail.
+ */
+void ftrace_redirect_unsettle(struct list_head *set)
+{
+	struct ftrace_redirect *r;
+
+	guard(mutex)(&redirect_mutex);
+	list_for_each_entry(r, set, set)
+		r->settled = false;
+}
+
+/**
+ * ftrace_redirect_rename - the owner of a redirect has another name
+ * @r: a redirect in force
+ * @name: who it is now, the patch on top of the stack for example; copied
+ *
+ * Context: may sleep; the caller holds no lock of ftrace.
+ */
+void ftrace_redirect_rename(struct ftrace_redirect *r, const char *name)
+{
+	guard(mutex)(&redirect_mutex);
+	strscpy(r->name, name);
+}
+
+/**
+ * ftrace_redirect_begin_ip - ftrace_redirect_begin() for one site
+ * @ip: address of the fentry site
+ * @name: who the owner is; copied
+ *
+ * Context and return value: as ftrace_redirect_begin(), and -ENOMEM.
+ */
+int ftrace_redirect_begin_ip(unsigned long ip, const char *name)
+{
+	struct ftrace_redirect *r;
+	LIST_HEAD(set);
+	int err;
+
+	r = ftrace_redirect_alloc(ip, name);
+	if (IS_ERR(r))
+		return PTR_ERR(r);
+
+	list_add(&r->set, &set);
+	err = ftrace_redirect_begin(&set);
+	if (err)
+		ftrace_redirect_free_set(&set);
+	else
+		list_del_init(&r->set);
+	return err;
+}
+
+/**
+ * ftrace_redirect_end_ip - ftrace_redirect_end() for one site
+ * @ip: the address that ftrace_redirect_begin_ip() was given
+ *
+ * Context: as ftrace_redirect_end().
+ */
+void ftrace_redirect_end_ip(unsigned long ip)
+{
+	struct ftrace_redirect *r;
+	LIST_HEAD(set);
+
+	/* Only its owner ends a redirect, so it stays without the lock */
+	scoped_guard(spinlock, &share_lock)
+		r = redirect_find_locked(ip);
+	if (WARN_ON_ONCE(!r))
+		return;
+
+	list_add(&r->set, &set);
+	ftrace_redirect_end(&set);
+}
+
+/**
+ * ftrace_direct_claim - become the direct owner of a site
+ * @owner: its @ip and @ops are set; must stay until ftrace_direct_release()
+ *
+ * Context: any that may take a spinlock; the caller holds the lock that its
+ * &ftrace_direct_owner_ops.retarget takes.
+ * Return: 0, or -EBUSY if another one has claimed the site.
+ */
+int ftrace_direct_claim(struct ftrace_direct_owner *owner)
+{
+	char name[KSYM_NAME_LEN], other_name[KSYM_NAME_LEN];
+	struct ftrace_direct_owner *other;
+
+	scoped_guard(spinlock, &share_lock) {
+		other = direct_owner_find_locked(owner->ip);
+		if (!other) {
+			hlist_add_head(&owner->node, direct_owner_bucket(owner->ip));
+			return 0;
+		}
+		other->ops->name(other, other_name, sizeof(other_name));
+	}
+
+	owner->ops->name(owner, name, sizeof(name));
+	pr_warn_ratelimited("%ps: refused %s, %s has its direct call\n",
+			    (void *)owner->ip, name, other_name);
+	return -EBUSY;
+}
+
+/**
+ * ftrace_direct_release - the site has no direct owner any more
+ * @owner: what ftrace_direct_claim() was given; nothing happens if it did not
+ *	   claim or was released
+ *
+ * Context: as ftrace_direct_claim(). A retarget of this owner may be waiting for
+ * the caller's lock and must cope with an owner without a trampoline.
+ */
+void ftrace_direct_release(struct ftrace_direct_owner *owner)
+{
+	guard(spinlock)(&share_lock);
+	if (!hlist_unhashed(&owner->node))
+		hlist_del_init(&owner->node);
+}
+
+/**
+ * ftrace_direct_redirected - must the trampoline follow the ip it is handed?
+ * @owner: has claimed its site
+ *
+ * Context: as ftrace_direct_claim(). The answer holds as long as the caller
+ * keeps the lock: a redirect that begins meanwhile finds the claim and waits in
+ * &ftrace_direct_owner_ops.retarget.
+ * Return: true from before the redirect owner's ops is registered until after it
+ * is unregistered.
+ */
+bool ftrace_direct_redirected(const struct ftrace_direct_owner *owner)
+{
+	guard(spinlock)(&share_lock);
+	return redirect_find_locked(owner->ip);
+}
+
+static struct ftrace_ops *find_direct_ops(unsigned long ip)
+{
+	struct ftrace_ops *op;
+
+	guard(preempt_notrace)();
+	do_for_each_ftrace_op(op, ftrace_ops_list) {
+		if (op->flags & FTRACE_OPS_FL_DIRECT && ftrace_ops_test(op, ip, op))
+			return op;
+	} while_for_each_ftrace_op(op);
+
+	return NULL;
+}
+
+/**
+ * ftrace_share_may_pair - may a redirect owner and a direct owner meet here?
+ * @rec: the site, which one of them has and the other one asks for
+ * @ops: the ops that asks
+ *
+ * A redirect owner has to have said so by ftrace_redirect_begin(), and the
+ * direct trampoline has to follow the ip on its stack; one that is entered by a
+ * jmp finds none there.
+ *
+ * Context: ftrace_lock and direct_mutex are held.
+ * Return: true, or false after one line in the log that names both.
+ */
+bool ftrace_share_may_pair(struct dyn_ftrace *rec, struct ftrace_ops *ops)
+{
+	unsigned long direct = ftrace_find_rec_direct(rec->ip);
+	struct ftrace_redirect *r = redirect_of(rec);
+	struct ftrace_ops *direct_ops;
+
+	direct_ops = ops->flags & FTRACE_OPS_FL_DIRECT ? ops : find_direct_ops(rec->ip);
+	if (r && direct_ops && direct_ops->flags & FTRACE_OPS_FL_DIRECT_FOLLOWS &&
+	    !ftrace_is_jmp(direct))
+		return true;
+
+	pr_warn("%ps: %s and the direct call of %ps cannot share it, %s\n",
+		(void *)rec->ip, r ? r->name : "a redirect owner",
+		(void *)ftrace_jmp_get(direct),
+		r ? "its trampoline does not follow a redirect" :
+		    "no redirect was announced");
+	return false;
+}
+
+/**
+ * ftrace_share_update - the ops of a site changed
+ * @rec: the site, with its new count of ops
+ * @ops: the ops that came or went
+ * @inc: it came
+ *
+ * For records with FTRACE_FL_SHARED and for ops with FTRACE_OPS_FL_IPMODIFY.
+ * Nothing is visible to callers of the site before ftrace_share_publish().
+ *
+ * Context: ftrace_lock is held.
+ */
+void ftrace_share_update(struct dyn_ftrace *rec, struct ftrace_ops *ops, bool inc)
+{
+	struct ftrace_redirect *r = redirect_of(rec);
+
+	if (!r)
+		return;
+
+	if (ops->flags & FTRACE_OPS_FL_IPMODIFY)
+		r->owner = inc ? ops : NULL;
+	r->count = ftrace_rec_count(rec);
+	r->has_direct = rec->flags & FTRACE_FL_DIRECT;
+
+	/* While an address of ours is at the site, ftrace has to ask for it */
+	if (r->owner || r->now)
+		rec->flags |= FTRACE_FL_SHARED;
+	else
+		rec->flags &= ~FTRACE_FL_SHARED;
+
+	if (list_empty(&r->dirty))
+		list_add_tail(&r->dirty, &share_dirty);
+}
+
+/* Returns NULL if there is no memory: the site's callers then walk all ops */
+static struct share_ops *share_ops_make(const struct ftrace_redirect *r)
+{
+	struct share_ops *so;
+	struct ftrace_ops *op;
+	unsigned int nr = 0;
+
+	so = kzalloc_flex(*so, ops, r->count);
+	if (!so)
+		return NULL;
+	so->nr = r->count;
+	so->count = r->count;
+
+	guard(preempt_notrace)();
+	do_for_each_ftrace_op(op, ftrace_ops_list) {
+		if (op->flags & (FTRACE_OPS_FL_STUB | FTRACE_OPS_FL_DIRECT) ||
+		    !ftrace_ops_test(op, r->ip, op))
+			continue;
+		/* More than the record counts? Then walk all rather than lose one */
+		if (WARN_ON_ONCE(nr == so->nr)) {
+			kfree(so);
+			return NULL;
+		}
+		so->ops[nr++] = op;
+	} while_for_each_ftrace_op(op);
+
+	so->nr = nr;
+	return so;
+}
+
+/*
+ * An update of ftrace moves one ops, or several that share a filter, and all in
+ * one direction. So the set of ops at a site is another one if and only if
+ * their number is: an ops that leaves and comes back while its filter is
+ * exchanged costs nothing here, and none of its calls is lost.
+ */
+static void share_ops_publish(struct ftrace_redirect *r)
+{
+	struct share_ops *old, *new;
+
+	old = rcu_dereference_protected(r->ops, lockdep_is_held(&ftrace_lock));
+	if (old && r->owner && old->count == r->count)
+		return;
+
+	new = r->owner && IS_ENABLED(CONFIG_HAVE_FTRACE_SHARE_CALLER) ? share_ops_make(r) : NULL;
+	rcu_assign_pointer(r->ops, new);
+	if (old)
+		call_rcu_tasks(&old->rcu, share_ops_free_rcu);
+}
+
+/**
+ * ftrace_share_publish - let callers of the changed sites see their new ops
+ *
+ * Called between the change of the ops and the poke of the text. What leaves is
+ * not called any more, which its owner asked for, and what comes is called as
+ * soon as a caller gets here.
+ *
+ * Only @handler outlives its ops' leaving, until the poke: a caller in
+ * ftrace_share_caller goes on to be redirected as long as the site says so. The
+ * ops itself is freed no earlier than a period of RCU tasks after the poke.
+ *
+ * Context: ftrace_lock is held; may sleep. Cannot fail.
+ */
+void ftrace_share_publish(void)
+{
+	struct ftrace_redirect *r, *tmp;
+
+	lockdep_assert_held(&ftrace_lock);
+
+	list_for_each_entry_safe(r, tmp, &share_dirty, dirty) {
+		list_del_init(&r->dirty);
+		if (r->owner || !r->now)
+			WRITE_ONCE(r->handler, r->owner);
+		WRITE_ONCE(r->direct, r->has_direct ? ftrace_find_rec_direct(r->ip) : 0);
+		share_ops_publish(r);
+	}
+}
+
+/**
+ * ftrace_share_set_direct - a site's direct address changed
+ * @ip: address of the fentry site
+ * @addr: the new direct address
+ *
+ * Context: ftrace_lock and direct_mutex are held.
+ */
+void ftrace_share_set_direct(unsigned long ip, unsigned long addr)
+{
+	struct ftrace_redirect *r;
+
+	lockdep_assert_held(&ftrace_lock);
+
+	guard(spinlock)(&share_lock);
+	r = redirect_find_locked(ip);
+	if (r && r->has_direct)
+		WRITE_ONCE(r->direct, addr);
+}
+
+/**
+ * ftrace_share_addr_new - what a site with FTRACE_FL_SHARED shall call
+ * @rec: the site
+ *
+ * Context: ftrace_lock is held.
+ * Return: an address, or 0 if that is ftrace's to say.
+ */
+unsigned long ftrace_share_addr_new(struct dyn_ftrace *rec)
+{
+	struct ftrace_redirect *r = redirect_of(rec);
+
+	return r ? share_addr(r) : 0;
+}
+
+/**
+ * ftrace_share_addr_curr - what a site with FTRACE_FL_SHARED calls now
+ * @rec: the site
+ *
+ * Context: ftrace_lock is held.
+ * Return: an address, or 0 if that is ftrace's to say.
+ */
+unsigned long ftrace_share_addr_curr(struct dyn_ftrace *rec)
+{
+	struct ftrace_redirect *r = redirect_of(rec);
+
+	return r ? r->now : 0;
+}
+
+/**
+ * ftrace_share_changed - must a site with FTRACE_FL_SHARED be poked?
+ * @rec: the site
+ * @enable: it shall call something, as opposed to a nop
+ *
+ * Context: ftrace_lock is held.
+ */
+bool ftrace_share_changed(struct dyn_ftrace *rec, bool enable)
+{
+	struct ftrace_redirect *r = redirect_of(rec);
+
+	return r && r->now != (enable ? share_addr(r) : 0);
+}
+
+/**
+ * ftrace_share_commit - a site with FTRACE_FL_SHARED is being poked
+ * @rec: the site
+ * @enable: to call what ftrace_share_addr_new() says, or a nop
+ *
+ * Context: ftrace_lock is held.
+ */
+void ftrace_share_commit(struct dyn_ftrace *rec, bool enable)
+{
+	struct ftrace_redirect *r = redirect_of(rec);
+
+	if (!r)
+		return;
+
+	r->now = enable ? share_addr(r) : 0;
+	if (!r->owner && !r->now) {
+		WRITE_ONCE(r->handler, NULL);
+		rec->flags &= ~FTRACE_FL_SHARED;
+	}
+}
+
+/**
+ * ftrace_share_handler - the redirect owner's ops, for messages
+ * @rec: the site
+ *
+ * Context: ftrace_lock is held.
+ */
+struct ftrace_ops *ftrace_share_handler(struct dyn_ftrace *rec)
+{
+	struct ftrace_redirect *r = redirect_of(rec);
+
+	return r ? r->owner : NULL;
+}
+
+#ifdef CONFIG_HAVE_FTRACE_SHARE_CALLER
+/*
+ * Mode `paired`, called by ftrace_share_caller on every call of the site.
+ *
+ * A caller may get here after the site was poked to something else: it entered
+ * before that and was preempted. If the redirect is gone it goes on unredirected,
+ * which is what the owner wants of every task by then; if it was the direct call
+ * that went, there is nothing to call.
+ */
+void ftrace_share_paired_func(unsigned long ip, unsigned long parent_ip,
+			      struct ftrace_ops *op, struct ftrace_regs *fregs)
+{
+	struct ftrace_redirect *r;
+	unsigned long direct;
+
+	preempt_disable_notrace();
+	r = redirect_find_notrace(ip);
+	if (likely(r)) {
+		op = READ_ONCE(r->handler);
+		if (likely(op))
+			op->func(ip, parent_ip, op, fregs);
+		direct = READ_ONCE(r->direct);
+	} else {
+		direct = ftrace_find_rec_direct(ip);
+	}
+	if (likely(direct))
+		arch_ftrace_set_direct_caller(fregs, direct);
+	preempt_enable_notrace();
+}
+NOKPROBE_SYMBOL(ftrace_share_paired_func);
+
+/*
+ * Mode `listed`, called by ftrace_share_regs_caller on every call of the site.
+ *
+ * The recursion that ftrace's own list guards against, a callback that calls a
+ * traced function, drops the callbacks that may not be entered again. It must
+ * not drop the redirect or the direct call: they guard themselves.
+ */
+void ftrace_share_listed_func(unsigned long ip, unsigned long parent_ip,
+			      struct ftrace_ops *op, struct ftrace_regs *fregs)
+{
+	struct ftrace_redirect *r;
+	struct share_ops *so;
+	unsigned long direct;
+	unsigned int i;
+	int bit;
+
+	preempt_disable_notrace();
+	r = redirect_find_notrace(ip);
+	so = r ? rcu_dereference_raw_check(r->ops) : NULL;
+	if (unlikely(!so)) {
+		/* No memory for the list, or the redirect ended under us */
+		arch_ftrace_ops_list_func(ip, parent_ip, NULL, fregs);
+		goto out;
+	}
+
+	bit = trace_test_and_set_recursion(ip, parent_ip, TRACE_LIST_START);
+	for (i = 0; i < so->nr; i++) {
+		op = so->ops[i];
+		if (unlikely(bit < 0) && !(op->flags & FTRACE_OPS_FL_IPMODIFY))
+			continue;
+		if (!(op->flags & FTRACE_OPS_FL_RCU) || rcu_is_watching())
+			op->func(ip, parent_ip, op, fregs);
+	}
+	direct = READ_ONCE(r->direct);
+	if (direct)
+		arch_ftrace_set_direct_caller(fregs, direct);
+	if (likely(bit >= 0))
+		trace_clear_recursion(bit);
+out:
+	preempt_enable_notrace();
+}
+NOKPROBE_SYMBOL(ftrace_share_listed_func);
+#endif /* CONFIG_HAVE_FTRACE_SHARE_CALLER */
+
+/* tracefs: direct_share */
+
+/* The name alone: a module's would bring a blank into the column */
+static void show_symbol(struct seq_file *m, unsigned long addr)
+{
+	char name[KSYM_NAME_LEN];
+
+	if (!addr)
+		seq_printf(m, " %-30s", "-");
+	else if (lookup_symbol_name(addr, name))
+		seq_printf(m, " %-30s", "?");
+	else
+		seq_printf(m, " %-30s", name);
+}
+
+static void show_redirect(struct seq_file *m, struct ftrace_redirect *r)
+{
+	if (!r->owner)
+		return;
+
+	seq_printf(m, "%ps %-7s %-30s", (void *)r->ip, share_mode_names[share_mode(r)], r->name);
+	if (r->settled)
+		show_symbol(m, r->target);
+	else
+		seq_printf(m, " %-30s", "dynamic");
+	show_symbol(m, r->has_direct ? ftrace_jmp_get(ftrace_find_rec_direct(r->ip)) : 0);
+	seq_printf(m, " %u\n", r->count - 1 - r->has_direct);
+}
+
+/* redirect_mutex keeps the table, ftrace_lock the sites' ops and their text */
+static void *share_seq_start(struct seq_file *m, loff_t *pos)
+{
+	mutex_lock(&redirect_mutex);
+	mutex_lock(&ftrace_lock);
+	if (*pos == 0)
+		return SEQ_START_TOKEN;
+	return *pos <= ARRAY_SIZE(redirects) ? &redirects[*pos - 1] : NULL;
+}
+
+static void *share_seq_next(struct seq_file *m, void *v, loff_t *pos)
+{
+	++*pos;
+	return *pos <= ARRAY_SIZE(redirects) ? &redirects[*pos - 1] : NULL;
+}
+
+static void share_seq_stop(struct seq_file *m, void *v)
+{
+	mutex_unlock(&ftrace_lock);
+	mutex_unlock(&redirect_mutex);
+}
+
+static int share_seq_show(struct seq_file *m, void *v)
+{
+	struct ftrace_redirect *r;
+
+	if (v == SEQ_START_TOKEN) {
+		seq_puts(m, "# function [module] mode redirect target direct others\n");
+		return 0;
+	}
+
+	hlist_for_each_entry(r, (struct hlist_head *)v, node)
+		show_redirect(m, r);
+	return 0;
+}
+
+static const struct seq_operations share_seq_ops = {
+	.start	= share_seq_start,
+	.next	= share_seq_next,
+	.stop	= share_seq_stop,
+	.show	= share_seq_show,
+};
+
+static int share_open(struct inode *inode, struct file *file)
+{
+	int err = security_locked_down(LOCKDOWN_TRACEFS);
+
+	return err ?: seq_open(file, &share_seq_ops);
+}
+
+static const struct file_operations share_fops = {
+	.open		= share_open,
+	.read		= seq_read,
+	.llseek		= seq_lseek,
+	.release	= seq_release,
+};
+
+static __init int share_init_tracefs(void)
+{
+	if (tracing_init_dentry())
+		return 0;
+
+	trace_create_file("direct_share", TRACE_MODE_READ, NULL, NULL, &share_fops);
+	return 0;
+}
+fs_initcall(share_init_tracefs);
