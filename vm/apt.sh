@@ -20,17 +20,22 @@ debian_release() {
 	esac
 }
 
-# system_site SUITE: the mirror that the system's apt has for it. Before the
-# first "apt-get update" a mirror's Origin is unknown, and so accepted: the key
-# decides in the end.
+# system_site SUITE: the mirror that the system's apt has for it. Whose it is,
+# apt knows only after its first update; before that the address has to do, and
+# the key decides.
 system_site() {
-	# shellcheck disable=SC2016 # apt's own placeholders
-	apt-get indextargets --format '$(ORIGIN)|$(COMPONENT)|$(RELEASE)|$(CODENAME)|$(SITE)' \
-		'Created-By: Packages' |
+	local info
+
+	for info in --release-info --no-release-info; do
+		# shellcheck disable=SC2016 # apt's own placeholders
+		apt-get indextargets "$info" 'Created-By: Packages' \
+			--format '$(ORIGIN)|$(COMPONENT)|$(RELEASE)|$(CODENAME)|$(SITE)'
+	done |
 	awk -F'|' -v suite="$1" '
-		$2 == "main" && ($3 == suite || $4 == suite) &&
-		($1 == "Debian" || $1 == "") { print ($1 == ""), $5 }' |
-	sort | awk '{ print $2; exit }'
+		$2 == "main" && ($3 == suite || $4 == suite) {
+			print ($1 == "Debian" ? 0 : $5 ~ /\/debian(-security)?$/ ? 1 : 2), $5
+		}' |
+	sort | awk 'NR == 1 { print $2 }'
 }
 
 # private_apt NAME COMMAND...: apt-get with the sources of that name. Only an
