@@ -54,6 +54,7 @@ private_apt() {
 		-o Dir::Cache="$dir/cache" \
 		-o APT::Default-Release= \
 		-o APT::Sandbox::User=root \
+		-o APT::Keep-Downloaded-Packages=false \
 		-o Dpkg::Use-Pty=0 \
 		"$@"
 }

@@ -81,20 +81,19 @@ as_root() {
 	fi
 }
 
-# A private copy of the streams for progress, which step() must not redirect.
 elapsed() {
 	printf '%d:%02d' $((SECONDS / 60)) $((SECONDS % 60))
 }
 
-# progress LOG PATTERN: a line every ten seconds, the number of lines of LOG
-# that match PATTERN as the measure of how far it is.
+# progress LOG: a line every ten seconds, with the number of things done so far
+# where the log tells.
 progress() {
-	local log=$1 pattern=$2 n
+	local n
 
 	SECONDS=0
 	while sleep 10; do
-		n=$(grep -cE "$pattern" "$log" || true)
-		printf '%s:   %s  %d done\n' "$ME" "$(elapsed)" "$n" >&2
+		n=$(grep -cE '^  [A-Z]+ |^Unpacking |^Setting up ' "$1" || true)
+		printf '%s:   %s%s\n' "$ME" "$(elapsed)" "$([ "$n" = 0 ] || echo "  $n done")" >&2
 	done
 }
 
@@ -108,7 +107,7 @@ step() {
 	log=$LOGS/$name.log
 	: >"$log"
 	say "$what"
-	progress "$log" '^  [A-Z]+ |^Unpacking |^Setting up ' &
+	progress "$log" &
 	ticker=$!
 	SECONDS=0
 	"$@" >"$log" 2>&1 || status=$?
