@@ -31,7 +31,7 @@
  *
  * Before it takes any lock of ftrace:
  *
- *	r = ftrace_redirect_alloc(ftrace_ip, "livepatch:foo");
+ *	r = ftrace_redirect_alloc(ftrace_ip, "livepatch", "foo");
  *	list_add(&r->set, &set);	// a patch is one set of many sites
  *	err = ftrace_redirect_begin(&set);
  *
@@ -78,15 +78,16 @@ struct ftrace_ops;
 struct ftrace_regs;
 struct share_ops;
 
-/* Room for "livepatch:" and a module's name, the longest name of an owner */
-#define FTRACE_REDIRECT_NAME_LEN	72
+/* Room for a module's name, the longest name of an owner */
+#define FTRACE_REDIRECT_NAME_LEN	64
 
 /**
  * struct ftrace_redirect - a redirect owner's hold on one site
  * @ip:		address of the fentry site
  * @set:	links the sites that one call of begin, settle or end is about
  * @target:	for ftrace_redirect_settle(): where every call goes from now on
- * @name:	who it is, for messages and tracefs
+ * @kind:	what kind of owner it is, for messages
+ * @name:	which one, for tracefs; empty if there is one only
  *
  * The fields above are the owner's to fill in, those below are the arbiter's.
  *
@@ -106,6 +107,7 @@ struct ftrace_redirect {
 	unsigned long		ip;
 	struct list_head	set;
 	unsigned long		target;
+	const char		*kind;
 	char			name[FTRACE_REDIRECT_NAME_LEN];
 
 	struct hlist_node	node;
@@ -157,7 +159,8 @@ struct ftrace_direct_owner {
 
 #ifdef CONFIG_FTRACE_DIRECT_SHARE
 
-struct ftrace_redirect *ftrace_redirect_alloc(unsigned long ip, const char *name);
+struct ftrace_redirect *ftrace_redirect_alloc(unsigned long ip, const char *kind,
+					      const char *name);
 void ftrace_redirect_free_set(struct list_head *set);
 int ftrace_redirect_begin(struct list_head *set);
 void ftrace_redirect_settle(struct list_head *set);
@@ -165,7 +168,7 @@ void ftrace_redirect_unsettle(struct list_head *set);
 void ftrace_redirect_end(struct list_head *set);
 void ftrace_redirect_rename(struct ftrace_redirect *r, const char *name);
 
-int ftrace_redirect_begin_ip(unsigned long ip, const char *name);
+int ftrace_redirect_begin_ip(unsigned long ip, const char *kind);
 void ftrace_redirect_end_ip(unsigned long ip);
 
 int ftrace_direct_claim(struct ftrace_direct_owner *owner);
@@ -197,53 +200,69 @@ void ftrace_share_listed_func(unsigned long ip, unsigned long parent_ip,
  * Without the arbiter nothing is shared: an owner of one kind is refused at a
  * site that has one of the other.
  */
-static inline struct ftrace_redirect *ftrace_redirect_alloc(unsigned long ip, const char *name)
+static inline struct ftrace_redirect *
+ftrace_redirect_alloc(unsigned long ip, const char *kind, const char *name)
 {
 	return NULL;
 }
+
 static inline void ftrace_redirect_free_set(struct list_head *set) { }
+
 static inline int ftrace_redirect_begin(struct list_head *set)
 {
 	return 0;
 }
+
 static inline void ftrace_redirect_settle(struct list_head *set) { }
 static inline void ftrace_redirect_unsettle(struct list_head *set) { }
 static inline void ftrace_redirect_end(struct list_head *set) { }
 static inline void ftrace_redirect_rename(struct ftrace_redirect *r, const char *name) { }
-static inline int ftrace_redirect_begin_ip(unsigned long ip, const char *name)
+
+static inline int ftrace_redirect_begin_ip(unsigned long ip, const char *kind)
 {
 	return 0;
 }
+
 static inline void ftrace_redirect_end_ip(unsigned long ip) { }
+
 static inline int ftrace_direct_claim(struct ftrace_direct_owner *owner)
 {
 	return 0;
 }
+
 static inline void ftrace_direct_release(struct ftrace_direct_owner *owner) { }
+
 static inline bool ftrace_direct_redirected(const struct ftrace_direct_owner *owner)
 {
 	return false;
 }
+
 static inline bool ftrace_share_may_pair(struct dyn_ftrace *rec, struct ftrace_ops *ops)
 {
 	return false;
 }
+
 static inline void ftrace_share_update(struct dyn_ftrace *rec, struct ftrace_ops *ops, bool inc) { }
 static inline void ftrace_share_publish(void) { }
 static inline void ftrace_share_set_direct(unsigned long ip, unsigned long addr) { }
+
 static inline unsigned long ftrace_share_addr_new(struct dyn_ftrace *rec)
 {
 	return 0;
 }
+
 static inline unsigned long ftrace_share_addr_curr(struct dyn_ftrace *rec)
 {
 	return 0;
 }
+
 static inline bool ftrace_share_changed(struct dyn_ftrace *rec, bool enable)
 {
 	return false;
 }
+
 static inline void ftrace_share_commit(struct dyn_ftrace *rec, bool enable) { }
+
 static inline struct ftrace_ops *ftrace_share_handler(struct dyn_ftrace *rec)
 {
 	return NULL;

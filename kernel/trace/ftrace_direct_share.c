@@ -200,13 +200,15 @@ static void redirect_free_rcu(struct rcu_head *rcu)
 /**
  * ftrace_redirect_alloc - allocate a redirect owner's hold on a site
  * @ip: address of the fentry site, as ftrace_location() returns it
- * @name: who the owner is, "livepatch:" and the patch for example; copied
+ * @kind: what kind of owner it is, "livepatch" for example; not copied
+ * @name: which one, the patch for example; copied
  *
  * Context: may sleep.
  * Return: the redirect, to be put into a set for ftrace_redirect_begin(), or
  * ERR_PTR(-ENOMEM). NULL if the kernel has no CONFIG_FTRACE_DIRECT_SHARE.
  */
-struct ftrace_redirect *ftrace_redirect_alloc(unsigned long ip, const char *name)
+struct ftrace_redirect *ftrace_redirect_alloc(unsigned long ip, const char *kind,
+					      const char *name)
 {
 	struct ftrace_redirect *r = kzalloc_obj(*r);
 
@@ -214,6 +216,7 @@ struct ftrace_redirect *ftrace_redirect_alloc(unsigned long ip, const char *name
 		return ERR_PTR(-ENOMEM);
 
 	r->ip = ip;
+	r->kind = kind;
 	strscpy(r->name, name);
 	INIT_LIST_HEAD(&r->set);
 	INIT_LIST_HEAD(&r->dirty);
@@ -268,8 +271,9 @@ static int redirects_add(struct list_head *set)
 		return 0;
 
 	pr_warn("%ps: refused %s, %s redirects it already\n",
-		(void *)r->ip, r->name, other->name);
+		(void *)r->ip, r->kind, other->kind);
 	redirects_del(set);
+	list_move(&r->set, set);
 	return -EBUSY;
 }
 
@@ -340,7 +344,7 @@ static int owners_retarget(struct list_head *owners)
  * Context: may sleep, takes the trampoline lock; the caller holds no lock of
  * ftrace.
  * Return: 0, or with nothing changed -EBUSY if one of the sites has a redirect
- * owner already, or an errno of a direct owner that could not rebuild its
+ * owner already, whose redirect is the first of @set then, or an errno of a direct owner that could not rebuild its
  * trampoline, -ENOMEM as a rule.
  */
 int ftrace_redirect_begin(struct list_head *set)
@@ -361,7 +365,7 @@ int ftrace_redirect_begin(struct list_head *set)
 	err = owners_retarget(&owners);
 	if (err) {
 		pr_warn("%s: the direct trampolines of its functions cannot be rebuilt (%d)\n",
-			list_first_entry(set, struct ftrace_redirect, set)->name, err);
+			list_first_entry(set, struct ftrace_redirect, set)->kind, err);
 		redirects_del(set);
 		owners_retarget(&owners);
 	}
@@ -394,7 +398,7 @@ void ftrace_redirect_end(struct list_head *set)
 	err = owners_retarget(&owners);
 	if (err)
 		pr_warn("%s: direct trampolines stay prepared for a redirect (%d)\n",
-			list_first_entry(set, struct ftrace_redirect, set)->name, err);
+			list_first_entry(set, struct ftrace_redirect, set)->kind, err);
 	owners_put(&owners);
 
 	ftrace_redirect_free_set(set);
@@ -449,17 +453,17 @@ void ftrace_redirect_rename(struct ftrace_redirect *r, const char *name)
 /**
  * ftrace_redirect_begin_ip - ftrace_redirect_begin() for one site
  * @ip: address of the fentry site
- * @name: who the owner is; copied
+ * @kind: what kind of owner it is; not copied
  *
  * Context and return value: as ftrace_redirect_begin(), and -ENOMEM.
  */
-int ftrace_redirect_begin_ip(unsigned long ip, const char *name)
+int ftrace_redirect_begin_ip(unsigned long ip, const char *kind)
 {
 	struct ftrace_redirect *r;
 	LIST_HEAD(set);
 	int err;
 
-	r = ftrace_redirect_alloc(ip, name);
+	r = ftrace_redirect_alloc(ip, kind, "");
 	if (IS_ERR(r))
 		return PTR_ERR(r);
 
@@ -503,7 +507,7 @@ void ftrace_redirect_end_ip(unsigned long ip)
  */
 int ftrace_direct_claim(struct ftrace_direct_owner *owner)
 {
-	char name[KSYM_NAME_LEN], other_name[KSYM_NAME_LEN];
+	char name[64], other_name[64];
 	struct ftrace_direct_owner *other;
 
 	scoped_guard(spinlock, &share_lock) {
@@ -589,7 +593,7 @@ bool ftrace_share_may_pair(struct dyn_ftrace *rec, struct ftrace_ops *ops)
 		return true;
 
 	pr_warn("%ps: %s and the direct call of %ps cannot share it, %s\n",
-		(void *)rec->ip, r ? r->name : "a redirect owner",
+		(void *)rec->ip, r ? r->kind : "a redirect owner",
 		(void *)ftrace_jmp_get(direct),
 		r ? "its trampoline does not follow a redirect" :
 		    "no redirect was announced");
@@ -894,10 +898,13 @@ static void show_symbol(struct seq_file *m, unsigned long addr)
 
 static void show_redirect(struct seq_file *m, struct ftrace_redirect *r)
 {
+	char owner[sizeof("livepatch:") + FTRACE_REDIRECT_NAME_LEN];
+
 	if (!r->owner)
 		return;
 
-	seq_printf(m, "%ps %-7s %-30s", (void *)r->ip, share_mode_names[share_mode(r)], r->name);
+	snprintf(owner, sizeof(owner), "%s%s%s", r->kind, *r->name ? ":" : "", r->name);
+	seq_printf(m, "%ps %-7s %-30s", (void *)r->ip, share_mode_names[share_mode(r)], owner);
 	if (r->settled)
 		show_symbol(m, r->target);
 	else
