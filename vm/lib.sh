@@ -165,13 +165,16 @@ kvm_boots() {
 	dir=$BUILD/$(kernel_name)
 	if [ ! -e "$verdict" ]; then
 		say "trying whether a guest boots with KVM (20 s at most)"
-		echo no >"$verdict"
-		timeout -k 1 20 "${qemu[0]}" -accel kvm -cpu host -smp 2 -m 1G \
+		if timeout -k 1 20 "${qemu[0]}" -accel kvm -cpu host -smp 2 -m 1G \
 			-nodefaults -no-user-config -display none -no-reboot \
 			-kernel "$dir/bzImage" -initrd "$dir/initramfs.cpio.zst" \
 			-append "console=ttyS0 panic=-1 no_timer_check" \
-			-serial stdio </dev/null 2>/dev/null |
-			grep -q 'Run /init' && echo yes >"$verdict" || true
+			-serial stdio </dev/null 2>/dev/null | grep 'Run /init' >/dev/null
+		then
+			echo yes >"$verdict"
+		else
+			echo no >"$verdict"
+		fi
 	fi
 	[ "$(cat "$verdict")" = yes ] || {
 		say "no guest boots with this machine's KVM: emulating (TCG)"
