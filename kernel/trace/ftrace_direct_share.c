@@ -344,8 +344,8 @@ static int owners_retarget(struct list_head *owners)
  * Context: may sleep, takes the trampoline lock; the caller holds no lock of
  * ftrace.
  * Return: 0, or with nothing changed -EBUSY if one of the sites has a redirect
- * owner already, whose redirect is the first of @set then, or an errno of a direct owner that could not rebuild its
- * trampoline, -ENOMEM as a rule.
+ * owner already, whose redirect is the first of @set then, or an errno of a
+ * direct owner that could not rebuild its trampoline, -ENOMEM as a rule.
  */
 int ftrace_redirect_begin(struct list_head *set)
 {
@@ -623,8 +623,8 @@ void ftrace_share_update(struct dyn_ftrace *rec, struct ftrace_ops *ops, bool in
 	r->count = ftrace_rec_count(rec);
 	r->has_direct = rec->flags & FTRACE_FL_DIRECT;
 
-	/* While an address of ours is at the site, ftrace has to ask for it */
-	if (r->owner || r->now)
+	/* Where an address of ours is or may be at the site, ftrace has to ask for it */
+	if (IS_ENABLED(CONFIG_HAVE_FTRACE_SHARE_CALLER) && (r->owner || r->now))
 		rec->flags |= FTRACE_FL_SHARED;
 	else
 		rec->flags &= ~FTRACE_FL_SHARED;
@@ -633,12 +633,30 @@ void ftrace_share_update(struct dyn_ftrace *rec, struct ftrace_ops *ops, bool in
 		list_add_tail(&r->dirty, &share_dirty);
 }
 
+/* Returns how many ops there are, of which the first @max are put into @ops */
+static unsigned int share_ops_collect(unsigned long ip, struct ftrace_ops **ops, unsigned int max)
+{
+	struct ftrace_ops *op;
+	unsigned int nr = 0;
+
+	guard(preempt_notrace)();
+	do_for_each_ftrace_op(op, ftrace_ops_list) {
+		if (op->flags & (FTRACE_OPS_FL_STUB | FTRACE_OPS_FL_DIRECT) ||
+		    !ftrace_ops_test(op, ip, op))
+			continue;
+		if (nr < max)
+			ops[nr] = op;
+		nr++;
+	} while_for_each_ftrace_op(op);
+
+	return nr;
+}
+
 /* Returns NULL if there is no memory: the site's callers then walk all ops */
 static struct share_ops *share_ops_make(const struct ftrace_redirect *r)
 {
 	struct share_ops *so;
-	struct ftrace_ops *op;
-	unsigned int nr = 0;
+	unsigned int nr;
 
 	so = kzalloc_flex(*so, ops, r->count);
 	if (!so)
@@ -646,19 +664,12 @@ static struct share_ops *share_ops_make(const struct ftrace_redirect *r)
 	so->nr = r->count;
 	so->count = r->count;
 
-	guard(preempt_notrace)();
-	do_for_each_ftrace_op(op, ftrace_ops_list) {
-		if (op->flags & (FTRACE_OPS_FL_STUB | FTRACE_OPS_FL_DIRECT) ||
-		    !ftrace_ops_test(op, r->ip, op))
-			continue;
-		/* More than the record counts? Then walk all rather than lose one */
-		if (WARN_ON_ONCE(nr == so->nr)) {
-			kfree(so);
-			return NULL;
-		}
-		so->ops[nr++] = op;
-	} while_for_each_ftrace_op(op);
-
+	nr = share_ops_collect(r->ip, so->ops, so->nr);
+	/* More than the record counts? Then walk all rather than lose one */
+	if (WARN_ON_ONCE(nr > so->nr)) {
+		kfree(so);
+		return NULL;
+	}
 	so->nr = nr;
 	return so;
 }
