@@ -897,14 +897,15 @@ NOKPROBE_SYMBOL(ftrace_share_listed_func);
 /* The name alone: a module's would bring a blank into the column */
 static void show_symbol(struct seq_file *m, unsigned long addr)
 {
-	char name[KSYM_NAME_LEN];
+	static char name[KSYM_SYMBOL_LEN];
 
-	if (!addr)
-		seq_printf(m, " %-30s", "-");
-	else if (lookup_symbol_name(addr, name))
-		seq_printf(m, " %-30s", "?");
+	lockdep_assert_held(&redirect_mutex);
+
+	if (addr)
+		sprint_symbol_no_offset(name, addr);
 	else
-		seq_printf(m, " %-30s", name);
+		strscpy(name, "-");
+	seq_printf(m, " %-30.*s", (int)strcspn(name, " "), name);
 }
 
 static void show_redirect(struct seq_file *m, struct ftrace_redirect *r)
