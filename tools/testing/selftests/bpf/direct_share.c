@@ -1311,6 +1311,9 @@ static int walk_triples(bool run)
 			for (c = b + 1; c < PARTIES; c++) {
 				if ((!is_bpf(b) && !is_bpf(c)) || !together(b, c))
 					continue;
+				/* Without a first one it is like the first one. */
+				if (a == PATCH2 && parties[b].kind != LIVEPATCH)
+					continue;
 				if (!wanted(nr++, "%s, %s, %s", parties[a].name, parties[b].name,
 					    parties[c].name))
 					continue;
@@ -1338,7 +1341,10 @@ static int triples(bool run)
 	return 0;
 }
 
-/* A livepatch with each of the others, for functions that are not as simple. */
+/*
+ * A livepatch with each of the others, in both orders of attach and of detach but
+ * not all combinations of them, for functions that are not as simple.
+ */
 static int with_livepatch(bool run, const char *what)
 {
 	int p, results = 0;
@@ -1349,10 +1355,8 @@ static int with_livepatch(bool run, const char *what)
 		results++;
 		if (!run)
 			continue;
-		run_case(ab, ab, 2);
 		run_case(ab, ba, 2);
 		run_case(ba, ab, 2);
-		run_case(ba, ba, 2);
 		result("%s: livepatch, %s", what, parties[p].name);
 	}
 	return results;
