@@ -1,0 +1,1210 @@
+// SPDX-License-Identifier: GPL-2.0
+
+/*
+ * Faults that a kernel can have where a livepatch, or a kprobe with a
+ * post_handler, and a BPF trampoline are at one function; a test for each, which
+ * fails on a kernel that has the fault.
+ *
+ *	direct_share_faults [--modules=DIR] [--seconds=N] [--list] [TEST...]
+ *
+ * Without a TEST all are run; f1 is short for all that begin with "f1_". A test
+ * that stresses does so for N seconds, 15 by default. Needs root, the modules of
+ * ../livepatch/test_modules, tracefs, and for some tests two processors.
+ *
+ * What such a kernel does:
+ *
+ * f1	With IBT, a fexit program kills the caller of the function if the redirect
+ *	owner leaves the ip alone: the trampoline jumps behind the function's
+ *	ENDBR. Only a processor with IBT shows that. Elsewhere these tests look at
+ *	values and counts.
+ * f2	The trampoline does a bare indirect call, Spectre v2 or not.
+ * f3	fexit.multi fails on a set with a livepatched function.
+ * f4	A livepatch fails to load, with EAGAIN, as long as BPF programs are
+ *	attached to or detached from other functions.
+ * f5	A trampoline that is not BPF's and would follow a livepatch cannot say so.
+ * f6	Nothing shows who shares a function.
+ * r1	After a redirect that failed, or ended while BPF was busy, the trampoline
+ *	stays as the redirect needed it.
+ * r2	As f4, with programs that are attached one by one.
+ * r3	A change at one function runs into the trampoline of another one, without
+ *	its lock: a splat with lockdep, a program that cannot be attached.
+ * r4	A change of a trampoline reads records of functions that a module's
+ *	unloading frees at the same time.
+ * r5	A function that BTF has twice gets two trampolines, and one of them is
+ *	still called when it has been freed.
+ */
+
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <limits.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <bpf/btf.h>
+
+#include "kselftest.h"
+#include "direct_share_util.h"
+#include "direct_share_faults.skel.h"
+
+static int stress_seconds = 15;
+
+/*
+ * Complaints
+ */
+
+static int complaints;
+static char skipped[256];
+static bool kernel_hurt;	/* a task died in it: no more tests */
+
+static void complain(const char *fmt, ...)
+{
+	char text[1024];
+	va_list args;
+
+	complaints++;
+	va_start(args, fmt);
+	vsnprintf(text, sizeof(text), fmt, args);
+	va_end(args);
+	ksft_print_msg("%s\n", text);
+	fflush(stdout);
+}
+
+static void skip(const char *why)
+{
+	snprintf(skipped, sizeof(skipped), "%s", why);
+}
+
+static void expect(const char *what, int is, int should)
+{
+	if (is != should)
+		complain("%s: %d (%s) and not %d", what, is, is < 0 ? strerror(-is) : "", should);
+}
+
+static void hear_kernel(void)
+{
+	const char *text;
+
+	while ((text = kernel_complaint()))
+		complain("the kernel says: %s", text);
+}
+
+/*
+ * Small steps that must work
+ */
+
+#define ONE	"klp_share_target_one"
+#define OTHER	"klp_share_target_other"
+
+/* One of ONE, all that are in the list, and an atomic replace of ALL by one of OTHER */
+#define PATCH_ONE	"test_klp_share_patch"
+#define PATCH_ALL	"test_klp_share_all"
+#define PATCH_OTHER	"test_klp_share_replace_other"
+
+#define KPROBE		"test_klp_share_kprobe"
+#define DIRECT		"test_klp_share_direct"
+#define IPMODIFY	"test_klp_share_ipmodify"
+
+static const char *const all_patched[] = {
+	ONE, "klp_share_target_many", "klp_share_target_by_value", "klp_share_target_recurse",
+	"klp_share_target_sleep",
+};
+
+static void add_livepatch(const char *name)
+{
+	expect(name, load_livepatch(name), 0);
+}
+
+static void remove_livepatch(const char *name)
+{
+	char path[256];
+
+	snprintf(path, sizeof(path), KLP "/%s", name);
+	if (access(path, F_OK))
+		return;
+	expect("disabling it", disable_livepatch(name), 0);
+	expect("unloading it", unload_livepatch(name), 0);
+}
+
+static void remove_module(const char *name)
+{
+	char path[256];
+
+	snprintf(path, sizeof(path), "/sys/module/%s", name);
+	if (!access(path, F_OK))
+		expect(name, unload_module(name), 0);
+}
+
+/* A program at one function, or of a set at two */
+static int add_party(struct party *p, const char *name)
+{
+	static const char *const set[] = { ONE, OTHER };
+
+	if (strstr(name, "multi")) {
+		load_party(p, name, NULL);
+		return attach_party_to(p, TARGET_MODULE, set, ARRAY_SIZE(set));
+	}
+	load_party(p, name, ONE);
+	return attach_party(p);
+}
+
+/* Does a call return this, and does the program run once for it? */
+static void check_call_how(const char *state, struct party *p, enum klp_share_function function,
+			   unsigned int how, int want_added)
+{
+	int err, before = p->skel->bss->runs;
+	const int arg = 7;
+	long ret = 0;
+
+	if (kernel_hurt)
+		return;
+	err = call_function(function, arg, how, &ret);
+	if (err == -EFAULT || err == -ETIMEDOUT) {
+		kernel_hurt = true;
+		complain("%s, %s: the caller %s", state, bpf_program__name(p->prog),
+			 err == -EFAULT ? "died" : "did not come back");
+		return;
+	}
+	if (err || ret != arg + want_added)
+		complain("%s, %s: the call gave %d and returned %ld, not %d", state,
+			 bpf_program__name(p->prog), err, ret, arg + want_added);
+	if (!p->link)
+		return;
+	if (p->skel->bss->runs != before + 1)
+		complain("%s, %s: %d runs for one call", state, bpf_program__name(p->prog),
+			 p->skel->bss->runs - before);
+	if (!strstr(bpf_program__name(p->prog), "fentry") &&
+	    !strstr(bpf_program__name(p->prog), "fmod_ret") && p->skel->bss->last_ret != ret)
+		complain("%s, %s: it saw %ld returned, not %ld", state,
+			 bpf_program__name(p->prog), (long)p->skel->bss->last_ret, ret);
+}
+
+static void check_call(const char *state, struct party *p, int want_added)
+{
+	check_call_how(state, p, KLP_SHARE_ONE, KLP_SHARE_CALL, want_added);
+}
+
+/*
+ * f1: who leaves the ip alone
+ */
+
+static const char *const calling_types[] = {
+	"run_fexit", "run_fmod_ret", "run_fsession", "run_fexit_multi_module",
+};
+
+static void f1_each(void (*run)(struct party *p, bool program_first))
+{
+	struct party p;
+	unsigned int i;
+	int first;
+
+	target_comes();
+	for (i = 0; i < ARRAY_SIZE(calling_types) && !kernel_hurt; i++) {
+		for (first = 1; first >= 0 && !kernel_hurt; first--) {
+			/* That a set cannot come later is another fault, f3. */
+			if (!first && strstr(calling_types[i], "multi"))
+				continue;
+			load_party(&p, calling_types[i],
+				   strstr(calling_types[i], "multi") ? NULL : ONE);
+			run(&p, first);
+			if (!kernel_hurt)
+				free_party(&p);
+		}
+	}
+	if (!kernel_hurt)
+		target_goes();
+}
+
+static void f1_attach(struct party *p)
+{
+	static const char *const set[] = { ONE, OTHER };
+
+	if (strstr(bpf_program__name(p->prog), "multi"))
+		expect("attaching a set", attach_party_to(p, TARGET_MODULE, set, 2), 0);
+	else
+		expect("attaching", attach_party(p), 0);
+}
+
+static void f1_kprobe_run(struct party *p, bool program_first)
+{
+	if (program_first)
+		f1_attach(p);
+	expect(KPROBE, load_module(KPROBE, ""), 0);
+	if (!program_first)
+		f1_attach(p);
+	check_call("kprobe", p, 0);
+	if (kernel_hurt)
+		return;
+	remove_module(KPROBE);
+	check_call("kprobe gone", p, 0);
+}
+
+static void f1_kprobe(void)
+{
+	f1_each(f1_kprobe_run);
+}
+
+static void f1_transition_run(struct party *p, bool program_first)
+{
+	pid_t sleeper = fall_asleep();
+
+	if (program_first)
+		f1_attach(p);
+	expect(PATCH_ALL, load_module(PATCH_ALL, ""), 0);
+	if (!program_first)
+		f1_attach(p);
+	expect("is the livepatch in transition", in_transition(PATCH_ALL), true);
+	check_call("patched task", p, 100);
+	check_call_how("unpatched task", p, KLP_SHARE_ONE, KLP_SHARE_CALL_ASLEEP, 0);
+	if (kernel_hurt)
+		return;
+	wake_up(sleeper);
+	if (!wait_until(!in_transition(PATCH_ALL)))
+		complain("the transition does not end");
+	check_call("transition over", p, 100);
+	remove_livepatch(PATCH_ALL);
+	check_call("livepatch gone", p, 0);
+}
+
+static void f1_transition(void)
+{
+	f1_each(f1_transition_run);
+}
+
+static void f1_nop_run(struct party *p, bool program_first)
+{
+	pid_t sleeper;
+
+	if (program_first)
+		f1_attach(p);
+	add_livepatch(PATCH_ALL);
+	sleeper = fall_asleep();
+	expect(PATCH_OTHER, load_module(PATCH_OTHER, ""), 0);
+	if (!program_first)
+		f1_attach(p);
+	expect("is the livepatch in transition", in_transition(PATCH_OTHER), true);
+	check_call_how("task with the old livepatch", p, KLP_SHARE_ONE, KLP_SHARE_CALL_ASLEEP, 100);
+	check_call("task with the nop", p, 0);
+	if (kernel_hurt)
+		return;
+	wake_up(sleeper);
+	expect("unloading the old one", unload_livepatch(PATCH_ALL), 0);
+	if (!wait_until(!in_transition(PATCH_OTHER)))
+		complain("the transition does not end");
+	check_call("transition over", p, 0);
+	remove_livepatch(PATCH_OTHER);
+	check_call("livepatch gone", p, 0);
+}
+
+static void f1_nop(void)
+{
+	f1_each(f1_nop_run);
+}
+
+static void f1_livepatch_run(struct party *p, bool program_first)
+{
+	if (program_first)
+		f1_attach(p);
+	add_livepatch(PATCH_ONE);
+	if (!program_first)
+		f1_attach(p);
+	check_call("livepatch", p, 100);
+	remove_livepatch(PATCH_ONE);
+	check_call("livepatch gone", p, 0);
+}
+
+static void f1_livepatch(void)
+{
+	f1_each(f1_livepatch_run);
+}
+
+/*
+ * Reading a trampoline. What the JIT emits is a small part of the instruction
+ * set; whatever is not in it stops the reader, with a complaint.
+ */
+
+struct insn {
+	int len;
+	bool indirect;		/* a call or jump by way of a register or memory */
+	bool ends;		/* what follows is not reached from here */
+	bool branch;		/* goes to the offset target */
+	bool call;
+	int target;
+};
+
+static int read_s32(const unsigned char *s)
+{
+	return s[0] | s[1] << 8 | s[2] << 16 | (unsigned int)s[3] << 24;
+}
+
+/* The ModRM byte, with SIB and displacement */
+static int modrm_len(const unsigned char *s)
+{
+	int mod = s[0] >> 6, rm = s[0] & 7, len = 1;
+
+	if (mod == 3)
+		return len;
+	if (rm == 4) {
+		if (mod == 0 && (s[1] & 7) == 5)
+			len += 4;
+		len++;
+	}
+	if (mod == 1)
+		return len + 1;
+	if (mod == 2 || rm == 5)
+		return len + 4;
+	return len;
+}
+
+static int opcode_0f(const unsigned char *s, struct insn *insn)
+{
+	if (s[0] >= 0x80 && s[0] <= 0x8f) {	/* jcc rel32 */
+		insn->branch = true;
+		insn->target = read_s32(s + 1);
+		return 5;
+	}
+	if (s[0] == 0x0b) {			/* ud2 */
+		insn->ends = true;
+		return 1;
+	}
+	if (s[0] == 0xae || (s[0] >= 0x1e && s[0] <= 0x1f) || (s[0] >= 0x40 && s[0] <= 0x4f) ||
+	    (s[0] >= 0x90 && s[0] <= 0x9f) || s[0] == 0xaf || (s[0] & 0xf6) == 0xb6)
+		return 1 + modrm_len(s + 1);
+	if (s[0] == 0xba || s[0] == 0xa4 || s[0] == 0xac)
+		return 2 + modrm_len(s + 1);
+	return -1;
+}
+
+/* Length of the opcode at @s and all that follows it, -1 if it is not known */
+static int opcode(const unsigned char *s, bool wide, bool word, struct insn *insn)
+{
+	int imm = word ? 2 : 4, reg = s[1] >> 3 & 7;
+	unsigned char op = s[0];
+
+	if (op < 0x40) {
+		if ((op & 7) < 4)		/* add, or, and, sub, xor, cmp */
+			return 1 + modrm_len(s + 1);
+		return (op & 7) == 4 ? 2 : (op & 7) == 5 ? 1 + imm : -1;
+	}
+	if (op >= 0x50 && op <= 0x5f)		/* push, pop */
+		return 1;
+	if (op >= 0x70 && op <= 0x7f) {		/* jcc rel8 */
+		insn->branch = true;
+		insn->target = (signed char)s[1];
+		return 2;
+	}
+	if (op >= 0xb8 && op <= 0xbf)		/* mov imm */
+		return wide ? 9 : 1 + imm;
+
+	switch (op) {
+	case 0x63: case 0x84 ... 0x8b: case 0x8d: case 0x8f: case 0xd1: case 0xd3:
+		return 1 + modrm_len(s + 1);
+	case 0x68: case 0xa9:
+		return 1 + imm;
+	case 0x6a: case 0xa8:
+		return 2;
+	case 0x69: case 0x81: case 0xc7:
+		return 1 + modrm_len(s + 1) + imm;
+	case 0x6b: case 0x80: case 0x83: case 0xc0: case 0xc1: case 0xc6:
+		return 1 + modrm_len(s + 1) + 1;
+	case 0x90: case 0xc9:			/* nop, leave */
+		return 1;
+	case 0xc3: case 0xcc:			/* ret, int3 */
+		insn->ends = true;
+		return 1;
+	case 0xe8: case 0xe9:			/* call, jmp rel32 */
+		insn->branch = true;
+		insn->call = op == 0xe8;
+		insn->ends = op == 0xe9;
+		insn->target = read_s32(s + 1);
+		return 5;
+	case 0xeb:				/* jmp rel8 */
+		insn->branch = true;
+		insn->ends = true;
+		insn->target = (signed char)s[1];
+		return 2;
+	case 0xf6: case 0xf7:
+		return 1 + modrm_len(s + 1) + (reg > 1 ? 0 : op == 0xf6 ? 1 : imm);
+	case 0xff:
+		insn->indirect = reg >= 2 && reg <= 5;
+		insn->call = reg == 2 || reg == 3;
+		insn->ends = reg == 4 || reg == 5;
+		return 1 + modrm_len(s + 1);
+	default:
+		return -1;
+	}
+}
+
+static bool decode(const unsigned char *text, int at, struct insn *insn)
+{
+	bool word = false, wide = false;
+	int i = at, len;
+
+	memset(insn, 0, sizeof(*insn));
+	/* Prefixes: operand size, segments, rep, lock; REX is the last one. */
+	while (text[i] == 0x66 || text[i] == 0xf0 || text[i] == 0xf2 || text[i] == 0xf3 ||
+	       text[i] == 0x2e || text[i] == 0x3e || text[i] == 0x64 || text[i] == 0x65)
+		word |= text[i++] == 0x66;
+	if ((text[i] & 0xf0) == 0x40)
+		wide = text[i++] & 8;
+	if (text[i] == 0x0f) {
+		i++;
+		len = opcode_0f(text + i, insn);
+	} else {
+		len = opcode(text + i, wide, word, insn);
+	}
+	if (len < 0)
+		return false;
+	insn->len = i + len - at;
+	if (insn->branch)
+		insn->target += at + insn->len;
+	return true;
+}
+
+/*
+ * Calls @see for each instruction, until the end: nothing further on is jumped
+ * to, and nothing goes on. Returns false if the trampoline cannot be read.
+ */
+static bool for_each_insn(const struct image *image, void *data,
+			  void (*see)(const struct image *image, int at, struct insn *insn,
+				      void *data))
+{
+	int at, furthest = 0, i;
+	char hex[64] = "";
+	struct insn insn;
+
+	for (at = 0; at < DIRECT_SHARE_TEXT - 16; at += insn.len) {
+		if (!decode(image->text, at, &insn)) {
+			for (i = 0; i < 16; i++)
+				sprintf(hex + 3 * i, " %02x", image->text[at + i]);
+			complain("cannot read the trampoline at %d:%s", at, hex);
+			return false;
+		}
+		see(image, at, &insn, data);
+		if (insn.branch && insn.target > furthest && insn.target < DIRECT_SHARE_TEXT)
+			furthest = insn.target;
+		if (insn.ends && at + insn.len > furthest)
+			return true;
+	}
+	complain("the trampoline has no end");
+	return false;
+}
+
+static void see_indirect(const struct image *image, int at, struct insn *insn, void *data)
+{
+	const unsigned char *s = image->text + at;
+
+	if (insn->indirect)
+		complain("%s: bare indirect %s at %d of the trampoline: %02x %02x", (char *)data,
+			 insn->call ? "call" : "jump", at, s[0], s[1]);
+}
+
+struct call_of {
+	unsigned long function;
+	bool seen;
+};
+
+static void see_call_of(const struct image *image, int at, struct insn *insn, void *data)
+{
+	struct call_of *call = data;
+	unsigned long to = image->addr + insn->target;
+
+	/* Behind the fentry site, which may have an ENDBR before it */
+	if (insn->call && insn->branch && to > call->function && to <= call->function + 16)
+		call->seen = true;
+}
+
+/* Does the trampoline call the function by its address, as it does if alone? */
+static bool calls_function(struct party *p, const char *function)
+{
+	struct call_of call = { .function = symbol_address(function) };
+	struct image image;
+
+	if (!find_image(p, &image)) {
+		complain("no image of the trampoline at %s", function);
+		return false;
+	}
+	for_each_insn(&image, &call, see_call_of);
+	return call.seen;
+}
+
+static void f2_indirect_call(void)
+{
+	struct image image;
+	struct party p;
+	unsigned int i;
+
+	target_comes();
+	add_livepatch(PATCH_ONE);
+	for (i = 0; i < ARRAY_SIZE(calling_types); i++) {
+		if (strstr(calling_types[i], "multi"))
+			continue;
+		expect(calling_types[i], add_party(&p, calling_types[i]), 0);
+		if (find_image(&p, &image))
+			for_each_insn(&image, (void *)calling_types[i], see_indirect);
+		else
+			complain("no image of the trampoline");
+		free_party(&p);
+	}
+	remove_livepatch(PATCH_ONE);
+	target_goes();
+}
+
+static void f3_multi(void)
+{
+	struct party p;
+
+	target_comes();
+	add_livepatch(PATCH_ONE);
+	expect("attaching fexit.multi beside a livepatch",
+	       add_party(&p, "run_fexit_multi_module"), 0);
+	if (p.link) {
+		check_call("livepatch", &p, 100);
+		check_call_how("its neighbour", &p, KLP_SHARE_OTHER, KLP_SHARE_CALL, 0);
+	}
+	free_party(&p);
+	remove_livepatch(PATCH_ONE);
+
+	expect("attaching fexit.multi", add_party(&p, "run_fexit_multi_module"), 0);
+	add_livepatch(PATCH_ONE);
+	check_call("livepatch came later", &p, 100);
+	remove_livepatch(PATCH_ONE);
+	check_call("livepatch gone", &p, 0);
+	free_party(&p);
+	target_goes();
+}
+
+/*
+ * Others, who attach and detach all the time, on another processor
+ */
+
+#define MAX_BUSY	8
+
+static struct {
+	bool stop;
+	int rounds[MAX_BUSY];
+	int failures;
+	int err;
+} *busy;
+
+static pid_t busy_children[MAX_BUSY];
+static int nr_busy, busy_self;
+
+static int busy_rounds(void)
+{
+	int i, sum = 0;
+
+	for (i = 0; i < nr_busy; i++)
+		sum += busy->rounds[i];
+	return sum;
+}
+
+static void start_busy(void (*round)(void), int n)
+{
+	busy = mmap(NULL, sizeof(*busy), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (busy == MAP_FAILED)
+		ksft_exit_fail_perror("mmap");
+	for (nr_busy = 0; nr_busy < n; nr_busy++) {
+		busy_children[nr_busy] = fork();
+		if (busy_children[nr_busy] < 0)
+			ksft_exit_fail_perror("fork");
+		if (busy_children[nr_busy])
+			continue;
+		busy_self = nr_busy;
+		pin(processors() - 1);
+		while (!busy->stop) {
+			round();
+			busy->rounds[busy_self]++;
+		}
+		_exit(0);
+	}
+	if (!wait_until(busy_rounds() > n))
+		ksft_exit_fail_msg("the other process does not get anywhere\n");
+}
+
+static void stop_busy(void)
+{
+	int i;
+
+	busy->stop = true;
+	for (i = 0; i < nr_busy && !kernel_hurt; i++) {
+		if (wait_until(waitpid(busy_children[i], NULL, WNOHANG)))
+			continue;
+		complain("another process does not come to an end");
+		kernel_hurt = true;
+	}
+	if (busy->failures)
+		complain("%d times another process failed to attach, with %d (%s)",
+			 busy->failures, busy->err, strerror(-busy->err));
+	ksft_print_msg("others attached and detached %d times\n", busy_rounds());
+	munmap(busy, sizeof(*busy));
+}
+
+static void busy_attached(int err)
+{
+	if (err) {
+		busy->failures++;
+		busy->err = err;
+	}
+}
+
+static void busy_multi(void)
+{
+	static const char *names[64];
+	static struct party p;
+	static int n;
+
+	if (!n) {
+		n = quiet_functions(names, ARRAY_SIZE(names));
+		load_party(&p, "run_fexit_multi", NULL);
+	}
+	busy_attached(attach_party_to(&p, NULL, names, n));
+	detach_party(&p);
+}
+
+/* Each has a trampoline of its own, and so has most often another lock. */
+static void busy_single(void)
+{
+	const char *names[MAX_BUSY];
+	static struct party p;
+
+	if (!p.skel) {
+		quiet_functions(names, MAX_BUSY);
+		load_party(&p, "run_fexit", names[busy_self]);
+	}
+	busy_attached(attach_party(&p));
+	detach_party(&p);
+}
+
+/*
+ * Loads a livepatch for half the time. To load it properly takes seconds, so for
+ * the other half its last function has a kprobe, with which it is refused when
+ * all the others are done.
+ */
+static void load_often(bool refused)
+{
+	double end = seconds() + stress_seconds / 2.0;
+	int err, loads = 0, failures = 0, last = 0;
+
+	for (; seconds() < end && failures < 10; loads++) {
+		err = refused ? load_module(PATCH_ALL, "") : load_livepatch(PATCH_ALL);
+		if (err != (refused ? -EBUSY : 0)) {
+			failures++;
+			last = err;
+		}
+		if (!err)
+			remove_livepatch(PATCH_ALL);
+	}
+	if (failures)
+		complain("%d of %d times %s a livepatch gave %d (%s)", failures, loads,
+			 refused ? "refusing" : "loading", last, strerror(-last));
+	else
+		ksft_print_msg("a livepatch was %s %d times\n", refused ? "refused" : "loaded", loads);
+}
+
+static void redirect_while_busy(void (*round)(void), int n)
+{
+	struct party p;
+
+	target_comes();
+	load_party(&p, "run_fexit_multi_module", NULL);
+	expect("attaching", attach_party_to(&p, TARGET_MODULE, all_patched,
+					    ARRAY_SIZE(all_patched)), 0);
+	start_busy(round, n);
+	pin(0);
+	load_often(false);
+	while (load_module(KPROBE, "symbols=klp_share_target_sleep") == -EAGAIN)
+		;
+	load_often(true);
+	remove_module(KPROBE);
+	stop_busy();
+	free_party(&p);
+	target_goes();
+}
+
+static void f4_enable(void)
+{
+	redirect_while_busy(busy_multi, 1);
+}
+
+static void r2_unrelated_lock(void)
+{
+	redirect_while_busy(busy_single, MAX_BUSY);
+}
+
+/*
+ * f5, f6
+ */
+
+static void f5_direct_follows(void)
+{
+	struct party none;
+
+	target_comes();
+	load_party(&none, "run_fexit", ONE);
+	add_livepatch(PATCH_ONE);
+	expect("a direct caller beside a livepatch", load_module(DIRECT, ""), -EBUSY);
+	remove_module(DIRECT);
+	expect("one that follows beside a livepatch", load_module(DIRECT, "follows=1"), 0);
+	check_call("livepatch and direct caller", &none, 100);
+	remove_module(DIRECT);
+	remove_livepatch(PATCH_ONE);
+
+	expect("a direct caller that follows", load_module(DIRECT, "follows=1"), 0);
+	expect("a livepatch beside it", load_livepatch(PATCH_ONE), 0);
+	check_call("direct caller and livepatch", &none, 100);
+	remove_livepatch(PATCH_ONE);
+	remove_module(DIRECT);
+	free_party(&none);
+	target_goes();
+}
+
+static void expect_mode(const char *should)
+{
+	char *text, *line, mode[32] = "absent", module[64];
+
+	text = read_file(TRACEFS "/direct_share");
+	if (!text) {
+		complain("no " TRACEFS "/direct_share");
+		return;
+	}
+	line = line_of(text, ONE);
+	/* The name of the module in brackets, if any, then the mode */
+	if (line && sscanf(line, "%*s [%63[^]]] %31s", module, mode) != 2)
+		sscanf(line, "%*s %31s", mode);
+	if (strcmp(mode, should))
+		complain("the mode is %s and not %s", mode, should);
+}
+
+static void f6_who_shares(void)
+{
+	struct stat st;
+	struct party p;
+	char *text;
+
+	text = read_file(TRACEFS "/direct_share");
+	if (!text) {
+		complain("no " TRACEFS "/direct_share");
+		return;
+	}
+	if (text[0] != '#')
+		complain("it has no header");
+	if (stat(TRACEFS "/direct_share", &st) || (st.st_mode & 0777) != 0440)
+		complain("its permissions are %o", st.st_mode & 0777);
+
+	target_comes();
+	expect_mode("absent");
+	add_livepatch(PATCH_ONE);
+	expect_mode("solo");
+	expect("attaching fexit", add_party(&p, "run_fexit"), 0);
+	expect_mode("paired");
+	detach_party(&p);
+	expect_mode("solo");
+	remove_livepatch(PATCH_ONE);
+	expect_mode("absent");
+	free_party(&p);
+	target_goes();
+}
+
+/*
+ * r1: a trampoline that stays as a redirect needed it, without one
+ */
+
+/* An ftrace_ops that may change the ip of two functions. The second one refuses. */
+static void r1_refused(void)
+{
+	struct party p;
+
+	target_comes();
+	expect("attaching fexit", add_party(&p, "run_fexit"), 0);
+	if (!calls_function(&p, ONE))
+		complain("alone it does not call the function by its address");
+
+	expect(KPROBE, load_module(KPROBE, "symbols=" OTHER), 0);
+	expect("an ftrace_ops for two, of which one has a kprobe",
+	       load_module(IPMODIFY, "symbols=" ONE "," OTHER), -EBUSY);
+	if (!calls_function(&p, ONE))
+		complain("after it was refused the trampoline does not, either");
+	check_call("refused", &p, 0);
+	remove_module(IPMODIFY);
+	remove_module(KPROBE);
+	free_party(&p);
+	target_goes();
+}
+
+/* The sample module has a kprobe with a post_handler, too. */
+#define SAMPLE	"kprobe_example"
+
+static void r1_second_kprobe(void)
+{
+	struct party p;
+
+	if (system("modprobe -n " SAMPLE " 2>/dev/null")) {
+		skip("no module " SAMPLE);
+		return;
+	}
+	target_comes();
+	expect("attaching fexit", add_party(&p, "run_fexit"), 0);
+	expect(KPROBE, load_module(KPROBE, "symbols=" ONE), 0);
+	expect("a second kprobe elsewhere", system("modprobe " SAMPLE " symbol=" OTHER), 0);
+	check_call("kprobe", &p, 0);
+	remove_module(KPROBE);
+	if (!calls_function(&p, ONE))
+		complain("after the kprobe it does not call the function by its address");
+	check_call("kprobe gone", &p, 0);
+	remove_module(SAMPLE);
+	free_party(&p);
+	target_goes();
+}
+
+static void r1_disable(void)
+{
+	int rounds = 0, stale = 0;
+	struct party p;
+	double end;
+
+	target_comes();
+	expect("attaching fexit", add_party(&p, "run_fexit"), 0);
+	add_livepatch(PATCH_ONE);
+	remove_livepatch(PATCH_ONE);
+	if (!calls_function(&p, ONE))
+		complain("after a livepatch it does not call the function by its address");
+
+	start_busy(busy_multi, 1);
+	pin(0);
+	for (end = seconds() + stress_seconds; seconds() < end && stale < 3; rounds++) {
+		/* That this may fail is another fault, f4. */
+		while (load_livepatch(PATCH_ONE) && seconds() < end)
+			usleep(1000);
+		remove_livepatch(PATCH_ONE);
+		if (!calls_function(&p, ONE))
+			stale++;
+	}
+	stop_busy();
+	if (stale)
+		complain("%d of %d times it did not with others at work", stale, rounds);
+	ksft_print_msg("the livepatch came and went %d times\n", rounds);
+	check_call("livepatch gone", &p, 0);
+	free_party(&p);
+	target_goes();
+}
+
+/*
+ * r3: a change elsewhere. A second program is a change of a trampoline, the
+ * first one is not.
+ */
+
+#define ELSEWHERE	"bpf_fentry_test1"
+
+static void change_elsewhere(const char *state)
+{
+	struct party first, second;
+
+	load_party(&first, "run_fentry", ELSEWHERE);
+	load_party(&second, "run_fexit", ELSEWHERE);
+	expect("attaching elsewhere", attach_party(&first), 0);
+	expect(state, attach_party(&second), 0);
+	free_party(&second);
+	free_party(&first);
+}
+
+static void r3_livepatch(void)
+{
+	struct party p;
+
+	target_comes();
+	add_livepatch(PATCH_ONE);
+	expect("attaching fexit", add_party(&p, "run_fexit"), 0);
+	change_elsewhere("attaching elsewhere, beside a livepatch");
+	check_call("livepatch", &p, 100);
+	free_party(&p);
+	remove_livepatch(PATCH_ONE);
+	target_goes();
+}
+
+static void r3_kprobe(void)
+{
+	struct party p;
+
+	target_comes();
+	expect("attaching fexit", add_party(&p, "run_fexit"), 0);
+	/* It is the second one that the trampoline has to be told of. */
+	expect(KPROBE, load_module(KPROBE, "symbols=" OTHER "," ONE), 0);
+	change_elsewhere("attaching elsewhere, beside a kprobe");
+	check_call("kprobe", &p, 0);
+	remove_module(KPROBE);
+	check_call("kprobe gone", &p, 0);
+	free_party(&p);
+	target_goes();
+}
+
+/*
+ * r4: a module with many functions comes and goes while trampolines change. Who
+ * reads the records, in the changes, should be slow and preempted while he does:
+ * a kprobe at each look-up makes him so, and somebody else on his processor. To
+ * see what happens then takes a kernel with CONFIG_DEBUG_PAGEALLOC, booted with
+ * debug_pagealloc=on.
+ */
+
+#define CROWD	"test_klp_share_crowd"
+#define SLOW	"ftrace_lookup_ip"
+
+static void busy_change(void)
+{
+	static struct party first, second;
+
+	if (!first.skel) {
+		load_party(&first, "run_fentry", ELSEWHERE);
+		load_party(&second, "run_fexit", ELSEWHERE);
+		busy_attached(attach_party(&first));
+	}
+	busy_attached(attach_party(&second));
+	detach_party(&second);
+}
+
+static pid_t start_hog(int cpu)
+{
+	pid_t child = fork();
+
+	if (child < 0)
+		ksft_exit_fail_perror("fork");
+	if (child)
+		return child;
+	pin(cpu);
+	for (;;)
+		;
+}
+
+static void r4_module_unload(void)
+{
+	double end = seconds() + 2 * stress_seconds;
+	bool slow = !load_module(KPROBE, "symbols=" SLOW);
+	int err = 0, loads = 0;
+	pid_t hog;
+
+	if (processors() < 2 || !slow)
+		ksft_print_msg("with one processor, or no " SLOW ", this will not show much\n");
+	start_busy(busy_change, 1);
+	setpriority(PRIO_PROCESS, busy_children[0], 10);
+	hog = start_hog(processors() - 1);
+	pin(0);
+	for (; seconds() < end && !err && !complaints; loads++) {
+		err = load_module(CROWD, "");
+		if (!err)
+			err = unload_module(CROWD);
+		hear_kernel();
+	}
+	kill(hog, SIGKILL);
+	waitpid(hog, NULL, 0);
+	expect("loading and unloading", err, 0);
+	ksft_print_msg("the module came and went %d times\n", loads);
+	/* Who dies with a lock of ftrace takes it along. */
+	if (complaints) {
+		kernel_hurt = true;
+		return;
+	}
+	stop_busy();
+	if (slow)
+		remove_module(KPROBE);
+}
+
+/*
+ * r5: one function, twice in BTF
+ */
+
+#define TWINS	"test_klp_share_twins"
+
+static void check_twins(const char *const *names, const __u32 *ids)
+{
+	struct party single, p;
+	__u32 set[3];
+	int i;
+
+	load_party(&p, "run_fentry_multi_twins", NULL);
+	for (i = 0; i < 2; i++) {
+		expect("attaching to one of them", attach_party_to_ids(&p, &ids[i], 1), 0);
+		detach_party(&p);
+	}
+
+	/* All of a set, or nothing of it */
+	set[0] = ids[2];
+	set[1] = ids[0];
+	set[2] = ids[1];
+	expect("attaching to both and a third one", attach_party_to_ids(&p, set, 3), -EBUSY);
+	if (p.link) {
+		/* Who calls the function after this goes to a freed trampoline. */
+		detach_party(&p);
+		complain("there were two trampolines at one function");
+		kernel_hurt = true;
+		return;
+	}
+	read_file("/sys/module/" TWINS "/parameters/call");
+	if (p.skel->bss->runs)
+		complain("the program is called, although it is not attached");
+	if (line_of(read_file(TRACEFS "/enabled_functions"), names[2]))
+		complain("the third one is not left alone");
+
+	/* The same for one after the other, without a set */
+	load_party(&single, "run_fentry", names[0]);
+	expect("attaching fentry", attach_party(&single), 0);
+	expect("attaching to the same one", attach_party_to_ids(&p, &ids[0], 1), 0);
+	detach_party(&p);
+	expect("attaching to the other one", attach_party_to_ids(&p, &ids[1], 1), -EBUSY);
+	detach_party(&p);
+	free_party(&single);
+	free_party(&p);
+}
+
+static void r5_two_ids(void)
+{
+	static const char *const names[] = {
+		"klp_share_twin", "klp_share_twin_again", "klp_share_twins_sibling",
+	};
+	struct btf *base, *btf;
+	unsigned int i;
+	__u32 ids[3];
+	int id;
+
+	expect(TWINS, load_module(TWINS, ""), 0);
+	base = btf__load_vmlinux_btf();
+	btf = btf__load_module_btf(TWINS, base);
+	if (!btf)
+		ksft_exit_fail_perror("no BTF of " TWINS);
+	for (i = 0; i < ARRAY_SIZE(ids); i++) {
+		id = btf__find_by_name_kind(btf, names[i], BTF_KIND_FUNC);
+		if (id < 0)
+			skip("this pahole knows no function twice");
+		ids[i] = id;
+	}
+	btf__free(btf);
+	btf__free(base);
+	if (!skipped[0])
+		check_twins(names, ids);
+	if (!kernel_hurt)
+		remove_module(TWINS);
+}
+
+static const struct test {
+	const char *name;
+	const char *what;
+	void (*run)(void);
+} tests[] = {
+	{ "f1_kprobe", "fexit with a kprobe that leaves the ip alone", f1_kprobe },
+	{ "f1_transition", "fexit called by a task that is not patched yet", f1_transition },
+	{ "f1_nop", "fexit at a function that an atomic replace gives up", f1_nop },
+	{ "f1_livepatch", "fexit with a livepatch", f1_livepatch },
+	{ "f2_indirect_call", "no bare indirect call in a trampoline", f2_indirect_call },
+	{ "f3_multi", "fexit.multi on a set with a livepatched function", f3_multi },
+	{ "f4_enable", "a livepatch loads while sets are attached elsewhere", f4_enable },
+	{ "f5_direct_follows", "a module's trampoline that follows", f5_direct_follows },
+	{ "f6_who_shares", "tracefs shows who shares a function", f6_who_shares },
+	{ "r1_refused", "a refused redirect leaves the trampoline as it was", r1_refused },
+	{ "r1_second_kprobe", "so does a kprobe that goes while another one stays", r1_second_kprobe },
+	{ "r1_disable", "so does a livepatch that goes while sets are attached", r1_disable },
+	{ "r2_unrelated_lock", "a livepatch loads while programs are attached elsewhere",
+	  r2_unrelated_lock },
+	{ "r3_livepatch", "a change elsewhere beside a livepatch", r3_livepatch },
+	{ "r3_kprobe", "a change elsewhere beside two kprobes", r3_kprobe },
+	{ "r4_module_unload", "changes while a module unloads", r4_module_unload },
+	{ "r5_two_ids", "one function with two ids", r5_two_ids },
+};
+
+static void usage(FILE *to)
+{
+	fprintf(to, "usage: direct_share_faults [--modules=DIR] [--seconds=N] [--list] [TEST...]\n");
+}
+
+static bool chosen(const struct test *test, char **names)
+{
+	size_t len;
+
+	if (!*names)
+		return true;
+	for (; *names; names++) {
+		len = strlen(*names);
+		if (!strncmp(test->name, *names, len) &&
+		    (!test->name[len] || test->name[len] == '_'))
+			return true;
+	}
+	return false;
+}
+
+static void run_test(const struct test *test)
+{
+	complaints = 0;
+	skipped[0] = 0;
+	listen_to_kernel();
+	test->run();
+	hear_kernel();
+	if (skipped[0])
+		ksft_test_result_skip("%s: %s: %s\n", test->name, test->what, skipped);
+	else
+		ksft_test_result(!complaints, "%s: %s\n", test->name, test->what);
+	fflush(stdout);
+}
+
+int main(int argc, char **argv)
+{
+	static const struct option options[] = {
+		{ "modules", required_argument, NULL, 'm' },
+		{ "seconds", required_argument, NULL, 's' },
+		{ "list", no_argument, NULL, 'l' },
+		{ "help", no_argument, NULL, 'h' },
+		{ }
+	};
+	unsigned int i, plan = 0;
+	bool list = false;
+	int option;
+
+	while ((option = getopt_long(argc, argv, "", options, NULL)) >= 0) {
+		switch (option) {
+		case 'm':
+			snprintf(module_dir, PATH_MAX, "%s", optarg);
+			break;
+		case 's':
+			stress_seconds = atoi(optarg);
+			break;
+		case 'l':
+			list = true;
+			break;
+		case 'h':
+			usage(stdout);
+			return 0;
+		default:
+			usage(stderr);
+			return 2;
+		}
+	}
+	argv += optind;
+	for (i = 0; i < ARRAY_SIZE(tests); i++) {
+		if (!chosen(&tests[i], argv))
+			continue;
+		plan++;
+		if (list)
+			printf("%-20s %s\n", tests[i].name, tests[i].what);
+	}
+	if (!plan) {
+		fprintf(stderr, "direct_share_faults: no such test\n");
+		return 2;
+	}
+	if (list)
+		return 0;
+
+	begin();
+	ksft_set_plan(plan);
+	for (i = 0; i < ARRAY_SIZE(tests) && !kernel_hurt; i++)
+		if (chosen(&tests[i], argv))
+			run_test(&tests[i]);
+	ksft_finished();
+}
