@@ -15,9 +15,16 @@
  *   mode     who is at the site                what the site does
  *   none     -                                 nop
  *   solo     one kind of user                  what ftrace does without us
+ *   settled  redirect owner alone, its         jmp kernel_func2
+ *            redirect is a constant
+ *   fused    the same + direct owner           jmp direct trampoline, which goes
+ *                                              on to kernel_func2 by itself
  *   paired   redirect owner + direct owner     call ftrace_share_caller
  *   listed   redirect owner + other ops,       call ftrace_share_regs_caller,
  *            direct owner or not               visits this site's ops only
+ *
+ * A redirect is dynamic (in a livepatch transition, or a kprobe's) or settled.
+ * Dynamic, in `paired`:
  *
  *          caller                    kernel_func2 (livepatch module)
  *            | call kernel_func          ^
@@ -26,6 +33,14 @@
  *                  | 1. redirect owner's handler: regs->ip = kernel_func2
  *                  | 2. arbiter:          orig_ax = direct trampoline
  *                  +--------------------> direct trampoline (BPF programs)
+ *
+ * Settled, in `fused`: nobody is asked, the call costs what it would without a
+ * redirect.
+ *
+ *          caller
+ *            | call kernel_func
+ *            v
+ *   kernel_func: jmp direct trampoline ---> BPF programs, call or jmp kernel_func2
  *
  * HOW A REDIRECT OWNER USES IT
  *
@@ -39,7 +54,9 @@
  * address; each goes on to the ip that it finds on its stack. Then the owner
  * registers its ftrace_ops. Once its choice is a constant it tells so with
  * ftrace_redirect_settle(), and takes that back with ftrace_redirect_unsettle()
- * before any task may choose differently. After it unregistered its ops:
+ * before any task may choose differently. A task may sleep in a trampoline that
+ * was built before that: who needs to know finds it by ftrace_direct_site().
+ * After the owner unregistered its ops:
  *
  *	ftrace_redirect_end(&set);
  *
@@ -48,14 +65,18 @@
  * Under the lock that serializes updates of its trampoline (the trampoline
  * lock), a direct owner that builds its trampolines itself does
  *
- *	err = ftrace_direct_claim(&owner);	// publish, then
- *	if (ftrace_direct_redirected(&owner))	// read
- *		build a trampoline that goes on to the ip on its stack
- *	else
- *		build one that calls the traced function
+ *	err = ftrace_direct_claim(&owner);		// publish, then
+ *	switch (ftrace_direct_target(&owner)) {		// read
+ *	case FTRACE_DIRECT_SELF:
+ *		build a trampoline that calls the traced function
+ *	case FTRACE_DIRECT_HANDED:
+ *		build one that goes on to the ip on its stack
+ *	default:
+ *		build one that is entered by a jmp and goes on to this address
+ *	}
  *
- * in this order. So either it reads the redirect, or the redirect owner finds it
- * claimed, calls its ->retarget(), and that waits for the trampoline lock.
+ * in this order. So either it reads the redirect as it is, or the redirect owner
+ * finds it claimed, calls its ->retarget(), and that waits for the trampoline lock.
  * Nobody polls, tries a lock or sleeps.
  *
  * A direct owner with a fixed trampoline that returns to the address on its
@@ -85,14 +106,18 @@ struct share_ops;
  * struct ftrace_redirect - a redirect owner's hold on one site
  * @ip:		address of the fentry site
  * @set:	links the sites that one call of begin, settle or end is about
- * @target:	for ftrace_redirect_settle(): where every call goes from now on
+ * @target:	for ftrace_redirect_settle(): where every call goes on from now on,
+ *		a function; must not change before ftrace_redirect_unsettle()
  * @kind:	what kind of owner it is, for messages
  * @name:	which one, for tracefs; empty if there is one only
  *
  * The fields above are the owner's to fill in, those below are the arbiter's.
  *
  * @node:	entry in the table of redirects
+ * @work:	links the sites that are brought from one mode to another
  * @settled:	the value of @target is in force
+ * @aim:	the address in @target at which calls go on without asking @owner,
+ *		or 0: not settled, or held at `paired`
  * @owner:	the registered ops with FTRACE_OPS_FL_IPMODIFY, or NULL
  * @count:	number of ops at the site, as in the dyn_ftrace record
  * @has_direct:	one of them has FTRACE_OPS_FL_DIRECT
@@ -111,8 +136,10 @@ struct ftrace_redirect {
 	char			name[FTRACE_REDIRECT_NAME_LEN];
 
 	struct hlist_node	node;
+	struct list_head	work;
 	bool			settled;
 	bool			has_direct;
+	unsigned long		aim;
 	unsigned int		count;
 	struct ftrace_ops	*owner;
 	unsigned long		now;
@@ -131,9 +158,9 @@ struct ftrace_direct_owner;
  * @put:	undo @get; may sleep, called with redirect_mutex held
  * @retarget:	rebuild the trampolines of these owners, linked by
  *		&struct ftrace_direct_owner.retarget, according to
- *		ftrace_direct_redirected(). May sleep and take the trampoline
- *		lock; called with redirect_mutex held. Returns 0, or an errno with
- *		all of them still correct for a site without a redirect.
+ *		ftrace_direct_target(). May sleep and take the trampoline lock;
+ *		called with redirect_mutex held. Returns 0, or an errno with all
+ *		trampolines as they were.
  * @name:	write the owner's name to @buf; called with share_lock held
  */
 struct ftrace_direct_owner_ops {
@@ -157,6 +184,10 @@ struct ftrace_direct_owner {
 	struct list_head			retarget;
 };
 
+/* What ftrace_direct_target() says if it is no address */
+#define FTRACE_DIRECT_SELF	0UL	/* call the traced function */
+#define FTRACE_DIRECT_HANDED	1UL	/* go on to the ip on the stack */
+
 #ifdef CONFIG_FTRACE_DIRECT_SHARE
 
 struct ftrace_redirect *ftrace_redirect_alloc(unsigned long ip, const char *kind,
@@ -164,7 +195,7 @@ struct ftrace_redirect *ftrace_redirect_alloc(unsigned long ip, const char *kind
 void ftrace_redirect_free_set(struct list_head *set);
 int ftrace_redirect_begin(struct list_head *set);
 void ftrace_redirect_settle(struct list_head *set);
-void ftrace_redirect_unsettle(struct list_head *set);
+int ftrace_redirect_unsettle(struct list_head *set);
 void ftrace_redirect_end(struct list_head *set);
 void ftrace_redirect_rename(struct ftrace_redirect *r, const char *name);
 
@@ -173,13 +204,15 @@ void ftrace_redirect_end_ip(unsigned long ip);
 
 int ftrace_direct_claim(struct ftrace_direct_owner *owner);
 void ftrace_direct_release(struct ftrace_direct_owner *owner);
-bool ftrace_direct_redirected(const struct ftrace_direct_owner *owner);
+unsigned long ftrace_direct_target(const struct ftrace_direct_owner *owner);
+unsigned long ftrace_direct_site(unsigned long addr);
 
 /* For kernel/trace/ftrace.c, all under ftrace_lock */
 bool ftrace_share_may_pair(struct dyn_ftrace *rec, struct ftrace_ops *ops);
 void ftrace_share_update(struct dyn_ftrace *rec, struct ftrace_ops *ops, bool inc);
 void ftrace_share_publish(void);
 void ftrace_share_set_direct(unsigned long ip, unsigned long addr);
+void ftrace_share_poke(void);
 unsigned long ftrace_share_addr_new(struct dyn_ftrace *rec);
 unsigned long ftrace_share_addr_curr(struct dyn_ftrace *rec);
 bool ftrace_share_changed(struct dyn_ftrace *rec, bool enable);
@@ -214,7 +247,12 @@ static inline int ftrace_redirect_begin(struct list_head *set)
 }
 
 static inline void ftrace_redirect_settle(struct list_head *set) { }
-static inline void ftrace_redirect_unsettle(struct list_head *set) { }
+
+static inline int ftrace_redirect_unsettle(struct list_head *set)
+{
+	return 0;
+}
+
 static inline void ftrace_redirect_end(struct list_head *set) { }
 static inline void ftrace_redirect_rename(struct ftrace_redirect *r, const char *name) { }
 
@@ -232,9 +270,14 @@ static inline int ftrace_direct_claim(struct ftrace_direct_owner *owner)
 
 static inline void ftrace_direct_release(struct ftrace_direct_owner *owner) { }
 
-static inline bool ftrace_direct_redirected(const struct ftrace_direct_owner *owner)
+static inline unsigned long ftrace_direct_target(const struct ftrace_direct_owner *owner)
 {
-	return false;
+	return FTRACE_DIRECT_SELF;
+}
+
+static inline unsigned long ftrace_direct_site(unsigned long addr)
+{
+	return 0;
 }
 
 static inline bool ftrace_share_may_pair(struct dyn_ftrace *rec, struct ftrace_ops *ops)

@@ -12,9 +12,11 @@
  *                     Written under redirect_mutex and share_lock.
  *   direct_owners[]   struct ftrace_direct_owner, by ip: between claim and
  *                     release. Written under share_lock.
+ *   r->aim            where every call goes on, once that is settled. Written
+ *                     under redirect_mutex, ftrace_lock and share_lock.
  *   r->owner, count,  which ops are at the site. Written under ftrace_lock,
  *   has_direct, now   by the hooks in ftrace.c; share_mode() derives the mode
- *                     from them, nothing stores it.
+ *                     from them and r->aim, nothing stores it.
  *   r->handler,       the same for the callers of the site, who hold no lock:
  *   direct, ops       they look at a site with preemption disabled only, see
  *                     ftrace_share_publish() for the order of the changes.
@@ -24,9 +26,20 @@
  * old mode reads is freed until callers who entered by the old instruction have
  * left (RCU tasks). So both instructions are correct for every task while both
  * can be met, and so is the int3 between them, which emulates one of the two.
+ *
+ * Where a trampoline goes on is part of its address: one that is entered by a
+ * jmp knows it by itself (the aim, if the site has a redirect), one that is
+ * called finds it on its stack. Both fit every mode of a site that is settled.
+ * So a site is fused or not by what its trampoline is, a tracer that comes or
+ * goes changes the site alone, and only whoever ends a settled time, or begins
+ * one, has trampolines rebuilt:
+ *
+ *   settle     aim set, text poked        -> trampolines aimed   (may fail)
+ *   unsettle   aim cleared, text poked    -> trampolines follow  (or undone)
  */
 #define pr_fmt(fmt) "direct_share: " fmt
 
+#include <linux/bpf.h>
 #include <linux/ftrace.h>
 #include <linux/ftrace_direct_share.h>
 #include <linux/hash.h>
@@ -80,6 +93,8 @@ struct share_ops {
 enum share_mode {
 	SHARE_NONE,
 	SHARE_SOLO,
+	SHARE_SETTLED,
+	SHARE_FUSED,
 	SHARE_PAIRED,
 	SHARE_LISTED,
 };
@@ -87,9 +102,14 @@ enum share_mode {
 static const char * const share_mode_names[] = {
 	[SHARE_NONE]	= "none",
 	[SHARE_SOLO]	= "solo",
+	[SHARE_SETTLED]	= "settled",
+	[SHARE_FUSED]	= "fused",
 	[SHARE_PAIRED]	= "paired",
 	[SHARE_LISTED]	= "listed",
 };
+
+/* No site is settled or fused: ftrace_share=paired. Under redirect_mutex */
+static bool share_held;
 
 static struct hlist_head *redirect_bucket(unsigned long ip)
 {
@@ -159,9 +179,9 @@ static enum share_mode share_mode(const struct ftrace_redirect *r)
 	if (!r->owner)
 		return SHARE_NONE;
 	if (r->count == 1)
-		return SHARE_SOLO;
+		return r->aim ? SHARE_SETTLED : SHARE_SOLO;
 	if (r->count == 2 && r->has_direct)
-		return SHARE_PAIRED;
+		return ftrace_is_jmp(r->direct) ? SHARE_FUSED : SHARE_PAIRED;
 	return SHARE_LISTED;
 }
 
@@ -172,6 +192,10 @@ static unsigned long share_addr(const struct ftrace_redirect *r)
 		return 0;
 
 	switch (share_mode(r)) {
+	case SHARE_SETTLED:
+		return ftrace_jmp_set(r->aim);
+	case SHARE_FUSED:
+		return r->direct;
 	case SHARE_PAIRED:
 		/* The short entry saves no more than a livepatch asks for */
 		if (!(r->owner->flags & FTRACE_OPS_FL_SAVE_REGS))
@@ -219,6 +243,7 @@ struct ftrace_redirect *ftrace_redirect_alloc(unsigned long ip, const char *kind
 	r->kind = kind;
 	strscpy(r->name, name);
 	INIT_LIST_HEAD(&r->set);
+	INIT_LIST_HEAD(&r->work);
 	INIT_LIST_HEAD(&r->dirty);
 	INIT_HLIST_NODE(&r->node);
 	return r;
@@ -277,26 +302,30 @@ static int redirects_add(struct list_head *set)
 	return -EBUSY;
 }
 
+static void owner_get_locked(const struct ftrace_redirect *r, struct list_head *owners)
+{
+	struct ftrace_direct_owner *owner = direct_owner_find_locked(r->ip);
+
+	if (!owner)
+		return;
+	owner->ops->get(owner);
+	list_add_tail(&owner->retarget, owners);
+}
+
 /*
  * Pin the direct owners of the sites of @set and put them into @owners. One that
  * claims its site after this finds the redirect when it reads, see
- * ftrace_direct_redirected().
+ * ftrace_direct_target().
  */
 static void owners_get(struct list_head *set, struct list_head *owners)
 {
-	struct ftrace_direct_owner *owner;
 	struct ftrace_redirect *r;
 
 	lockdep_assert_held(&redirect_mutex);
 
 	guard(spinlock)(&share_lock);
-	list_for_each_entry(r, set, set) {
-		owner = direct_owner_find_locked(r->ip);
-		if (!owner)
-			continue;
-		owner->ops->get(owner);
-		list_add_tail(&owner->retarget, owners);
-	}
+	list_for_each_entry(r, set, set)
+		owner_get_locked(r, owners);
 }
 
 static void owners_put(struct list_head *owners)
@@ -404,37 +433,198 @@ void ftrace_redirect_end(struct list_head *set)
 	ftrace_redirect_free_set(set);
 }
 
+#ifdef CONFIG_FTRACE_DIRECT_SHARE_AIM
+/*
+ * The target is entered at its own fentry slot: whoever traces the target itself
+ * loses no call, now or later, and a nop costs nothing. 0: nothing to gain (the
+ * original, which is on top of livepatch's stack while it replaces a patch), or
+ * the address has no room for the mark of a jmp.
+ */
+static unsigned long redirect_aim(const struct ftrace_redirect *r)
+{
+	unsigned long slot;
+
+	lockdep_assert_held(&redirect_mutex);
+
+	if (!r->settled || share_held)
+		return 0;
+	slot = ftrace_location(r->target) ?: r->target;
+	return slot == r->ip || ftrace_is_jmp(slot) ? 0 : slot;
+}
+
+/* Returns whether the site's text follows from another aim now */
+static bool redirect_take_aim(struct ftrace_redirect *r)
+{
+	lockdep_assert_held(&ftrace_lock);
+
+	/* ftrace_direct_target() reads it with share_lock only */
+	scoped_guard(spinlock, &share_lock)
+		r->aim = redirect_aim(r);
+
+	return r->now != share_addr(r);
+}
+
+static void redirects_poke(struct list_head *work)
+{
+	struct ftrace_redirect *r;
+	bool poke = false;
+
+	guard(mutex)(&ftrace_lock);
+	list_for_each_entry(r, work, work)
+		poke |= redirect_take_aim(r);
+	if (poke)
+		ftrace_share_poke();
+}
+
+/*
+ * Bring the sites of @work in line with what is settled, and whether that is
+ * held. In this order an owner that claims meanwhile reads the new aim, and one
+ * that claimed earlier is among those that are rebuilt. Between the two steps,
+ * and if the second one fails, the trampolines of before are there, which fit
+ * both: no task is redirected otherwise before unsettle has returned.
+ */
+static int redirects_apply(struct list_head *work)
+{
+	struct ftrace_redirect *r;
+	LIST_HEAD(owners);
+	int err;
+
+	lockdep_assert_held(&redirect_mutex);
+
+	redirects_poke(work);
+
+	scoped_guard(spinlock, &share_lock)
+		list_for_each_entry(r, work, work)
+			owner_get_locked(r, &owners);
+	err = owners_retarget(&owners);
+	owners_put(&owners);
+	return err;
+}
+#else
+static void redirects_poke(struct list_head *work) { }
+
+static int redirects_apply(struct list_head *work)
+{
+	return 0;
+}
+#endif /* CONFIG_FTRACE_DIRECT_SHARE_AIM */
+
+static void work_clear(struct list_head *work)
+{
+	struct ftrace_redirect *r, *tmp;
+
+	list_for_each_entry_safe(r, tmp, work, work)
+		list_del_init(&r->work);
+}
+
+/* Those of @set that are not @settled yet, and are from now on, go to @work */
+static void redirects_mark(struct list_head *set, bool settled, struct list_head *work)
+{
+	struct ftrace_redirect *r;
+
+	list_for_each_entry(r, set, set) {
+		if (r->settled == settled)
+			continue;
+		r->settled = settled;
+		list_add_tail(&r->work, work);
+	}
+}
+
 /**
  * ftrace_redirect_settle - the redirects of a set of sites are constant now
  * @set: redirects in force, each with its @target: the address with which every
  *	 call goes on, the traced function itself for "not redirected"
  *
- * Context: may sleep; the caller holds no lock of ftrace. Cannot fail.
+ * Sites that only the owner has, or only it and a direct owner, stop calling its
+ * handler. One whose direct trampoline cannot be rebuilt stays `paired`, which
+ * is slower and just as correct.
+ *
+ * Context: as ftrace_redirect_begin(). Cannot fail.
  */
 void ftrace_redirect_settle(struct list_head *set)
 {
-	struct ftrace_redirect *r;
+	LIST_HEAD(work);
+	int err;
 
 	guard(mutex)(&redirect_mutex);
-	list_for_each_entry(r, set, set)
-		r->settled = true;
+
+	redirects_mark(set, true, &work);
+	if (list_empty(&work))
+		return;
+
+	err = redirects_apply(&work);
+	if (err)
+		pr_warn("%s: its functions stay paired with their direct calls (%d)\n",
+			list_first_entry(&work, struct ftrace_redirect, work)->kind, err);
+	work_clear(&work);
 }
 
 /**
  * ftrace_redirect_unsettle - the redirects of a set of sites may change again
  * @set: redirects in force
  *
- * To be called before the first task may be redirected otherwise.
+ * To be called before the first task may be redirected otherwise. When it
+ * returns 0, every call that enters one of the sites asks the owner's handler.
+ * A task that entered earlier may still be in a direct trampoline that goes on
+ * to the target: see ftrace_direct_site().
  *
- * Context: may sleep; the caller holds no lock of ftrace. Cannot fail.
+ * Context: as ftrace_redirect_begin().
+ * Return: 0, or with nothing changed an errno of a direct owner that could not
+ * rebuild its trampoline, -ENOMEM as a rule.
  */
-void ftrace_redirect_unsettle(struct list_head *set)
+int ftrace_redirect_unsettle(struct list_head *set)
 {
 	struct ftrace_redirect *r;
+	LIST_HEAD(work);
+	int err;
 
 	guard(mutex)(&redirect_mutex);
-	list_for_each_entry(r, set, set)
-		r->settled = false;
+
+	redirects_mark(set, false, &work);
+	if (list_empty(&work))
+		return 0;
+
+	err = redirects_apply(&work);
+	if (err) {
+		pr_warn("%s: its functions stay settled, their direct trampolines cannot be rebuilt (%d)\n",
+			list_first_entry(&work, struct ftrace_redirect, work)->kind, err);
+		list_for_each_entry(r, &work, work)
+			r->settled = true;
+		redirects_poke(&work);
+	}
+	work_clear(&work);
+	return err;
+}
+
+/*
+ * Hold all sites at `paired`, or let them go again. Nothing that a call does
+ * depends on it, so both ways are those of settle and unsettle.
+ */
+static int share_hold(bool hold)
+{
+	struct ftrace_redirect *r;
+	LIST_HEAD(work);
+	int i, err;
+
+	guard(mutex)(&redirect_mutex);
+
+	if (share_held == hold)
+		return 0;
+
+	/* The table is written under redirect_mutex only */
+	for (i = 0; i < ARRAY_SIZE(redirects); i++)
+		hlist_for_each_entry(r, &redirects[i], node)
+			if (r->settled)
+				list_add_tail(&r->work, &work);
+
+	share_held = hold;
+	err = redirects_apply(&work);
+	if (err) {
+		share_held = !hold;
+		redirects_poke(&work);
+	}
+	work_clear(&work);
+	return err;
 }
 
 /**
@@ -541,19 +731,44 @@ void ftrace_direct_release(struct ftrace_direct_owner *owner)
 }
 
 /**
- * ftrace_direct_redirected - must the trampoline follow the ip it is handed?
+ * ftrace_direct_target - where shall the trampoline go on?
  * @owner: has claimed its site
  *
  * Context: as ftrace_direct_claim(). The answer holds as long as the caller
- * keeps the lock: a redirect that begins meanwhile finds the claim and waits in
- * &ftrace_direct_owner_ops.retarget.
- * Return: true from before the redirect owner's ops is registered until after it
- * is unregistered.
+ * keeps the lock: a redirect that begins, settles or ends meanwhile finds the
+ * claim and waits in &ftrace_direct_owner_ops.retarget.
+ * Return: %FTRACE_DIRECT_SELF if the site has no redirect; %FTRACE_DIRECT_HANDED
+ * if it has, from before the redirect owner's ops is registered until after it
+ * is unregistered; or the address at which every call goes on. Only a trampoline
+ * that is entered by a jmp may go on to an address, it is marked so by
+ * ftrace_jmp_set().
  */
-bool ftrace_direct_redirected(const struct ftrace_direct_owner *owner)
+unsigned long ftrace_direct_target(const struct ftrace_direct_owner *owner)
 {
+	struct ftrace_redirect *r;
+
 	guard(spinlock)(&share_lock);
-	return redirect_find_locked(owner->ip);
+	r = redirect_find_locked(owner->ip);
+	if (!r)
+		return FTRACE_DIRECT_SELF;
+	return r->aim ?: FTRACE_DIRECT_HANDED;
+}
+
+/**
+ * ftrace_direct_site - which site's direct trampoline is at an address?
+ * @addr: any text address, a return address for example
+ *
+ * A task that has it on its stack has entered the site and may not have reached
+ * the function yet: where nothing was called on the way, nothing else there
+ * tells.
+ *
+ * Context: any, NMI included.
+ * Return: address of the fentry site, or 0. Trampolines that BPF does not build
+ * are not known.
+ */
+unsigned long ftrace_direct_site(unsigned long addr)
+{
+	return bpf_image_site(addr);
 }
 
 static struct ftrace_ops *find_direct_ops(unsigned long ip)
@@ -569,6 +784,13 @@ static struct ftrace_ops *find_direct_ops(unsigned long ip)
 	return NULL;
 }
 
+/* Has the site an owner who builds what ftrace_direct_target() asks for? */
+static bool direct_claimed(unsigned long ip)
+{
+	guard(spinlock)(&share_lock);
+	return direct_owner_find_locked(ip);
+}
+
 /**
  * ftrace_share_may_pair - may a redirect owner and a direct owner meet here?
  * @rec: the site, which one of them has and the other one asks for
@@ -576,7 +798,7 @@ static struct ftrace_ops *find_direct_ops(unsigned long ip)
  *
  * A redirect owner has to have said so by ftrace_redirect_begin(), and the
  * direct trampoline has to follow the ip on its stack; one that is entered by a
- * jmp finds none there.
+ * jmp finds none there, unless its owner asked ftrace_direct_target().
  *
  * Context: ftrace_lock and direct_mutex are held.
  * Return: true, or false after one line in the log that names both.
@@ -589,7 +811,7 @@ bool ftrace_share_may_pair(struct dyn_ftrace *rec, struct ftrace_ops *ops)
 
 	direct_ops = ops->flags & FTRACE_OPS_FL_DIRECT ? ops : find_direct_ops(rec->ip);
 	if (r && direct_ops && direct_ops->flags & FTRACE_OPS_FL_DIRECT_FOLLOWS &&
-	    !ftrace_is_jmp(direct))
+	    (!ftrace_is_jmp(direct) || direct_claimed(rec->ip)))
 		return true;
 
 	pr_warn("%ps: %s and the direct call of %ps cannot share it, %s\n",
@@ -688,7 +910,9 @@ static void share_ops_publish(struct ftrace_redirect *r)
 	if (old && r->owner && old->count == r->count)
 		return;
 
-	new = r->owner && IS_ENABLED(CONFIG_HAVE_FTRACE_SHARE_CALLER) ? share_ops_make(r) : NULL;
+	/* No list for a site that visits none; one who still does walks all ops */
+
+	new = share_addr(r) == (unsigned long)ftrace_share_regs_caller ? share_ops_make(r) : NULL;
 	rcu_assign_pointer(r->ops, new);
 	if (old)
 		call_rcu_tasks(&old->rcu, share_ops_free_rcu);
@@ -975,19 +1199,52 @@ static int share_open(struct inode *inode, struct file *file)
 	return err ?: seq_open(file, &share_seq_ops);
 }
 
+/* The fastest mode that sites with two owners may take */
+static const char * const share_limits[] = { "fused", "paired" };
+
+static ssize_t share_write(struct file *file, const char __user *ubuf, size_t count, loff_t *pos)
+{
+	char buf[16];
+	ssize_t n;
+	int limit;
+
+	n = simple_write_to_buffer(buf, sizeof(buf) - 1, pos, ubuf, count);
+	if (n < 0)
+		return n;
+	buf[n] = '\0';
+
+	limit = n == count ? sysfs_match_string(share_limits, buf) : -EINVAL;
+	if (limit < 0)
+		return limit;
+	return share_hold(limit == 1) ?: count;
+}
+
 static const struct file_operations share_fops = {
 	.open		= share_open,
 	.read		= seq_read,
+	.write		= share_write,
 	.llseek		= seq_lseek,
 	.release	= seq_release,
 };
+
+/* Before there is a redirect, so nothing has to be changed */
+static __init int share_setup(char *str)
+{
+	int limit = match_string(share_limits, ARRAY_SIZE(share_limits), str);
+
+	if (limit < 0)
+		return 0;
+	share_held = limit == 1;
+	return 1;
+}
+__setup("ftrace_share=", share_setup);
 
 static __init int share_init_tracefs(void)
 {
 	if (tracing_init_dentry())
 		return 0;
 
-	trace_create_file("direct_share", TRACE_MODE_READ, NULL, NULL, &share_fops);
+	trace_create_file("direct_share", TRACE_MODE_WRITE, NULL, NULL, &share_fops);
 	return 0;
 }
 fs_initcall(share_init_tracefs);
