@@ -4,7 +4,7 @@
  * A livepatch, BPF programs and everyone else at one function, in every order.
  *
  *	direct_share [--full] [--part=N/M] [--match=TEXT] [--except=TEXT] [--modules=DIR]
- *		     [--list] [SECTION...]
+ *		     [--hold] [--list] [SECTION...]
  *
  * Attaches and detaches what can be at a function's fentry site, and looks after
  * each step at what a call returns, how often each program ran and what it was
@@ -24,7 +24,9 @@
  *	syscall	 a system call
  *	reload	 a function of a module that goes and comes back
  *	stalled	 a livepatch transition that lasts, with tasks of either state
+ *	switch	 the switch in tracefs/direct_share, turned under way
  *
+ * --hold runs them with that switch at "paired", where each call is asked about.
  * --part=N/M runs the Nth of M parts of the pairs and triples, --match=TEXT those
  * of them with TEXT in their names, --except=TEXT those without. One processor is
  * best: there a livepatch transition is over at once, with more of them it takes a
@@ -179,6 +181,11 @@ static struct {
 static int share_fd = -1;
 static char module_dir[PATH_MAX];
 static bool have_direct_share;
+/*
+ * Can a redirect of this kernel be settled, and is that held by direct_share in
+ * tracefs? Its being writable tells the one, and what was written the other.
+ */
+static bool can_settle, held;
 static struct btf *vmlinux_btf, *module_btf;
 
 /*
@@ -277,6 +284,14 @@ static int write_file(const char *path, const char *text)
 	n = n < 0 ? -errno : 0;
 	close(fd);
 	return n;
+}
+
+/* By its mode: root may write to any file, as far as access() knows. */
+static bool is_writable(const char *path)
+{
+	struct stat st;
+
+	return !stat(path, &st) && st.st_mode & 0200;
 }
 
 static bool exists(const char *fmt, const char *name)
@@ -910,11 +925,26 @@ static bool direct_owner(struct target *t)
 	return any_attached(DIRECT);
 }
 
+/* A module's own trampoline cannot be rebuilt, so it is asked on each call */
+static const char *expected_mode(struct target *t, bool settled, int others)
+{
+	bool direct = direct_owner(t);
+
+	if (others)
+		return "listed";
+	if (!settled || held)
+		return direct ? "paired" : "solo";
+	if (any_attached(DIRECT))
+		return "paired";
+	return direct ? "fused" : "settled";
+}
+
 /* function [module] mode redirect target direct others */
 static void check_direct_share(struct target *t, bool in_transition)
 {
 	int others = now.attached[FUNCTION_TRACER] + now.attached[GRAPH_TRACER] +
 		     (now.probed && !now.redirected);
+	bool settled = can_settle && now.height && !in_transition;
 	bool direct = direct_owner(t);
 	char mode[16], redirect[80], where[80], call[80];
 	char *text, *line, *at, want[80];
@@ -951,11 +981,12 @@ static void check_direct_share(struct target *t, bool in_transition)
 			 party_module(now.stack[now.height - 1]));
 	else
 		snprintf(want, sizeof(want), "kprobe");
-	if (strcmp(mode, others ? "listed" : direct ? "paired" : "solo") ||
+	if (strcmp(mode, expected_mode(t, settled, others)) ||
 	    strncmp(redirect, want, strlen(want)) ||
 	    (!strcmp(call, "-")) == direct || nr != others ||
-	    (in_transition && strcmp(where, "dynamic")))
-		complain("direct_share: %.*s", (int)strcspn(line, "\n"), line);
+	    ((in_transition || settled) && !strcmp(where, "dynamic") == settled))
+		complain("direct_share, %s wanted: %.*s", expected_mode(t, settled, others),
+			 (int)strcspn(line, "\n"), line);
 }
 
 static void check_target(struct target *t)
@@ -1776,6 +1807,129 @@ static int stalled(bool run)
 }
 
 /*
+ * The switch in tracefs: all sites are asked on each call, or none that need not
+ */
+
+static void hold(bool on)
+{
+	int err = write_file(TRACEFS "/direct_share", on ? "paired" : "fused");
+
+	if (err)
+		complain("writing to direct_share gave %d (%s)", err, strerror(-err));
+	else
+		held = on;
+}
+
+#define SWITCHES	10
+
+/* Calls without pause while another task turns the switch */
+static void call_while_switched(struct target *t)
+{
+	int p, i, calls = 0, wrong = 0, status = 0, missed[PARTIES];
+	struct hits before = module_hits();
+	pid_t child;
+	long ret[2];
+
+	for (p = FENTRY; p <= BPF_KP; p++)
+		missed[p] = missed_runs(t, p);
+	memset(t->skel->bss->runs, 0, sizeof(t->skel->bss->runs));
+	t->skel->bss->nr_args = 0;
+	t->skel->bss->want[0] = expected_in_program(t, 0, now_added());
+
+	child = fork();
+	if (child < 0)
+		ksft_exit_fail_perror("fork");
+	if (!child) {
+		for (i = 0; i < SWITCHES; i++)
+			hold(!held);
+		_exit(complaints);
+	}
+	while (!waitpid(child, &status, WNOHANG)) {
+		if (call_target(t, calls % 90, KLP_SHARE_CALL, ret) ||
+		    ret[0] != calls % 90 + now_added())
+			wrong++;
+		calls++;
+	}
+	if (status)
+		complain("the switch does not turn");
+	if (wrong)
+		complain("%d of %d calls ran the wrong version", wrong, calls);
+	for (p = FENTRY; p <= BPF_KP; p++)
+		check_many_runs(t, p, calls, missed_runs(t, p) - missed[p]);
+	if (any_attached(DIRECT) && module_hits().direct - before.direct != calls)
+		complain("direct caller hit %d times in %d calls",
+			 module_hits().direct - before.direct, calls);
+	/* More than their buffers hold; the next to look is check_hits(). */
+	for (p = FUNCTION_TRACER; p <= GRAPH_TRACER; p++)
+		while (now.attached[p] && tracer_hits(p, t->function) > 0)
+			;
+}
+
+static void switched(enum party p)
+{
+	do_attach(PATCH);
+	do_attach(p);
+	call_while_switched(targets[0]);
+	hold(true);
+	step(" (held)");
+	check();
+	do_detach(p);
+	check();
+	do_attach(p);
+	check();
+	hold(false);
+	step(" (let go)");
+	check();
+	detach_all();
+	check_gone();
+}
+
+static int switch_modes(bool run)
+{
+	enum party p;
+	int err;
+
+	if (!run)
+		return PARTIES - FENTRY + 3;
+
+	new_target("klp_share_target_one", KLP_SHARE_ONE);
+	begin("test_klp_share_patch");
+	if (!can_settle) {
+		for (p = FENTRY; p < PARTIES; p++)
+			ksft_test_result_skip("this kernel has no switch\n");
+		ksft_test_result_skip("this kernel has no switch\n");
+		ksft_test_result_skip("this kernel has no switch\n");
+		end();
+		return 0;
+	}
+	for (p = FENTRY; p < PARTIES; p++) {
+		switched(p);
+		result("switch: livepatch, %s", parties[p].name);
+	}
+
+	err = write_file(TRACEFS "/direct_share", "solo");
+	if (err != -EINVAL)
+		complain("a mode that is none of the switch's gave %d (%s)", err, strerror(-err));
+	err = write_file(TRACEFS "/direct_share", "paired, or something as long as this");
+	if (err != -EINVAL)
+		complain("too many words gave %d (%s)", err, strerror(-err));
+	result("switch: other words are refused");
+
+	hold(true);
+	do_attach(PATCH);
+	check();
+	detach_all();
+	hold(false);
+	do_attach(PATCH);
+	check();
+	detach_all();
+	check_gone();
+	result("switch: it holds for what comes later");
+	end();
+	return 0;
+}
+
+/*
  * Everyone who unregisters from ftrace waits for RCU tasks, and that kthread
  * sleeps for a tenth of a second if it finds any task runnable. So let it look
  * when there is none: the whole test takes two thirds of the time.
@@ -1810,6 +1964,7 @@ static const struct section {
 	{ "syscall", system_call },
 	{ "reload", reload },
 	{ "stalled", stalled },
+	{ "switch", switch_modes },
 };
 
 static void print_usage(FILE *out)
@@ -1818,7 +1973,7 @@ static void print_usage(FILE *out)
 
 	fprintf(out,
 		"usage: %s [--full] [--part=N/M] [--match=TEXT] [--except=TEXT] [--modules=DIR]\n"
-		"       [--list] [SECTION...]\n"
+		"       [--hold] [--list] [SECTION...]\n"
 		"sections:", program_invocation_short_name);
 	for (i = 0; i < ARRAY_SIZE(sections); i++)
 		fprintf(out, " %s", sections[i].name);
@@ -1864,13 +2019,14 @@ int main(int argc, char **argv)
 		{ "match", required_argument, NULL, 't' },
 		{ "except", required_argument, NULL, 'e' },
 		{ "modules", required_argument, NULL, 'm' },
+		{ "hold", no_argument, NULL, 'H' },
 		{ "list", no_argument, NULL, 'l' },
 		{ "help", no_argument, NULL, 'h' },
 		{ }
 	};
 	const struct section *chosen[ARRAY_SIZE(sections)];
 	int option, nr = 0, plan = 0, i;
-	bool list = false;
+	bool list = false, hold_all = false;
 	double start;
 
 	while ((option = getopt_long(argc, argv, "", options, NULL)) >= 0) {
@@ -1893,6 +2049,9 @@ int main(int argc, char **argv)
 			break;
 		case 'm':
 			snprintf(module_dir, sizeof(module_dir), "%s", optarg);
+			break;
+		case 'H':
+			hold_all = true;
 			break;
 		case 'l':
 			list = true;
@@ -1931,6 +2090,12 @@ int main(int argc, char **argv)
 	have_direct_share = !access(TRACEFS "/direct_share", F_OK);
 	if (!have_direct_share)
 		ksft_print_msg("this kernel has no " TRACEFS "/direct_share\n");
+	can_settle = is_writable(TRACEFS "/direct_share");
+	ksft_print_msg("redirects of this kernel %s\n", can_settle ? "settle" : "stay dynamic");
+	if (hold_all && !can_settle)
+		ksft_exit_skip("and have no switch to hold them\n");
+	if (hold_all)
+		hold(true);
 	libbpf_set_print(silent);
 	base_taint = taint();
 	vmlinux_btf = btf__load_vmlinux_btf();
@@ -1947,6 +2112,8 @@ int main(int argc, char **argv)
 		ksft_print_msg("%s took %.1f s\n", chosen[i]->name, seconds() - start);
 	}
 
+	if (hold_all)
+		hold(false);
 	yield_rcu_tasks(SCHED_OTHER);
 	remove_instance(FUNCTION_TRACER);
 	remove_instance(GRAPH_TRACER);
