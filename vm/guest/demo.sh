@@ -166,21 +166,21 @@ printf '%-24s%-22s%-15s%-12s%-12s%s\n' 'at the function' 'function' \
 
 rows 'nothing' old - none
 add_livepatch
-rows 'livepatch only' new - solo
+rows 'livepatch only' new - settled
 remove_livepatch
 add_bpf
 rows 'BPF only' old $CALLS solo
 remove_bpf
 add_livepatch
 add_bpf
-rows 'livepatch, then BPF' new $CALLS paired
+rows 'livepatch, then BPF' new $CALLS fused
 remove_bpf
 remove_livepatch
 add_bpf
 add_livepatch
-rows 'BPF, then livepatch' new $CALLS paired
+rows 'BPF, then livepatch' new $CALLS fused
 remove_bpf
-rows '  ... BPF gone' new - solo
+rows '  ... BPF gone' new - settled
 add_bpf
 remove_livepatch
 rows '  ... livepatch gone' old $CALLS solo

@@ -492,7 +492,9 @@ static bool for_each_insn(const struct image *image, void *data,
 			return false;
 		}
 		see(image, at, &insn, data);
-		if (insn.branch && insn.target > furthest && insn.target < DIRECT_SHARE_TEXT)
+		/* A call comes back, and what it calls may lie right behind */
+		if (insn.branch && !insn.call && insn.target > furthest &&
+		    insn.target < DIRECT_SHARE_TEXT)
 			furthest = insn.target;
 		if (insn.ends && at + insn.len > furthest)
 			return true;
@@ -539,23 +541,34 @@ static bool calls_function(struct party *p, const char *function)
 	return call.seen;
 }
 
-static void f2_indirect_call(void)
+static void f2_each(const char *type)
 {
 	struct image image;
 	struct party p;
-	unsigned int i;
+
+	if (strstr(type, "multi"))
+		return;
+	expect(type, add_party(&p, type), 0);
+	if (find_image(&p, &image))
+		for_each_insn(&image, (void *)type, see_indirect);
+	else
+		complain("no image of the trampoline");
+	free_party(&p);
+}
+
+/* Both kinds of trampoline: one that is told where to go on, and one that knows */
+static void f2_indirect_call(void)
+{
+	static const char *const limits[] = { "paired", "fused" };
+	unsigned int i, j;
 
 	target_comes();
 	add_livepatch(PATCH_ONE);
-	for (i = 0; i < ARRAY_SIZE(calling_types); i++) {
-		if (strstr(calling_types[i], "multi"))
-			continue;
-		expect(calling_types[i], add_party(&p, calling_types[i]), 0);
-		if (find_image(&p, &image))
-			for_each_insn(&image, (void *)calling_types[i], see_indirect);
-		else
-			complain("no image of the trampoline");
-		free_party(&p);
+	for (i = 0; i < ARRAY_SIZE(limits); i++) {
+		/* Where there is no such switch all are of the first kind. */
+		write_file(TRACEFS "/direct_share", limits[i]);
+		for (j = 0; j < ARRAY_SIZE(calling_types); j++)
+			f2_each(calling_types[j]);
 	}
 	remove_livepatch(PATCH_ONE);
 	target_goes();
@@ -800,17 +813,17 @@ static void f6_who_shares(void)
 	}
 	if (text[0] != '#')
 		complain("it has no header");
-	if (stat(TRACEFS "/direct_share", &st) || (st.st_mode & 0777) != 0440)
+	if (stat(TRACEFS "/direct_share", &st) || (st.st_mode & 0777) != 0640)
 		complain("its permissions are %o", st.st_mode & 0777);
 
 	target_comes();
 	expect_mode("absent");
 	add_livepatch(PATCH_ONE);
-	expect_mode("solo");
+	expect_mode("settled");
 	expect("attaching fexit", add_party(&p, "run_fexit"), 0);
-	expect_mode("paired");
+	expect_mode("fused");
 	detach_party(&p);
-	expect_mode("solo");
+	expect_mode("settled");
 	remove_livepatch(PATCH_ONE);
 	expect_mode("absent");
 	free_party(&p);

@@ -209,6 +209,11 @@ int load_module(const char *name, const char *params)
 	return err;
 }
 
+int try_unload_module(const char *name)
+{
+	return syscall(SYS_delete_module, name, O_NONBLOCK) ? -errno : 0;
+}
+
 int unload_module(const char *name)
 {
 	int err = 0;

@@ -3,7 +3,7 @@
 #define _DIRECT_SHARE_UTIL_H
 
 /*
- * What direct_share_faults and direct_share_locks have in common: files,
+ * What direct_share_faults, _locks and _parked have in common: files,
  * modules, livepatches, calls of the functions of test_klp_share_target, and one
  * BPF program at one function or a set of them. Of all this their BPF programs
  * only need the size below.
@@ -68,6 +68,7 @@ char *line_of(char *text, const char *function);
 /* Modules lie in module_dir, by default in the livepatch suite beside us. */
 extern char module_dir[];
 int load_module(const char *name, const char *params);
+int try_unload_module(const char *name);
 int unload_module(const char *name);
 
 /* Livepatches; to load one is to enable it. */

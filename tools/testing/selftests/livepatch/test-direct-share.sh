@@ -70,7 +70,7 @@ function check_call() {
 }
 
 # check_mode(mode) - check the function's line in direct_share
-#	mode - "solo", "paired", or "none" for no line
+#	mode - "none" for no line
 function check_mode() {
 	local mode="$1"; shift
 	local found
@@ -94,13 +94,13 @@ start_test "BPF programs come to a livepatched function"
 
 load_lp $MOD_LIVEPATCH
 check_call 101 0
-check_mode solo
+check_mode settled
 attach_bpf
 check_call 101 1
-check_mode paired
+check_mode fused
 detach_bpf
 check_call 101 0
-check_mode solo
+check_mode settled
 disable_lp $MOD_LIVEPATCH
 check_call 1 0
 check_mode none
@@ -131,13 +131,13 @@ attach_bpf
 check_call 1 1
 load_lp $MOD_LIVEPATCH
 check_call 101 1
-check_mode paired
+check_mode fused
 load_lp $MOD_LIVEPATCH2
 check_call 201 1
-check_mode paired
+check_mode fused
 disable_lp $MOD_LIVEPATCH2
 check_call 101 1
-check_mode paired
+check_mode fused
 disable_lp $MOD_LIVEPATCH
 check_call 1 1
 check_mode none
@@ -184,7 +184,7 @@ attach_bpf
 check_call 101 1
 load_lp $MOD_REPLACE
 check_call 301 1
-check_mode paired
+check_mode fused
 unload_lp $MOD_LIVEPATCH
 load_lp $MOD_REPLACE_OTHER
 check_call 1 1

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
 /*
- * The programs of direct_share_faults and direct_share_locks: one of each type
- * that uses a trampoline. Each counts its runs, and those after the function
+ * The programs of direct_share_faults, direct_share_locks and direct_share_parked:
+ * one of each type that uses a trampoline. Each counts its runs, and those after the function
  * keep what it returned. An instance of the object is for one of them.
  */
 
@@ -59,6 +59,33 @@ SEC("fsession")
 int BPF_PROG(run_fsession)
 {
 	return bpf_session_is_return(ctx) ? count_ret(ctx) : 0;
+}
+
+/* A task that falls asleep in a program: at a page that is not there yet. */
+
+pid_t park_task;
+__u64 park_addr;
+
+static __always_inline void maybe_park(void)
+{
+	char byte;
+
+	if ((pid_t)bpf_get_current_pid_tgid() == park_task)
+		bpf_copy_from_user(&byte, sizeof(byte), (void *)park_addr);
+}
+
+SEC("fentry.s")
+int BPF_PROG(park_fentry)
+{
+	maybe_park();
+	return count();
+}
+
+SEC("fmod_ret.s")
+int BPF_PROG(park_fmod_ret)
+{
+	maybe_park();
+	return count();
 }
 
 SEC("fentry.multi")
