@@ -40,6 +40,20 @@ struct klp_share_call {
 	__s64 ret[2];
 };
 
+/**
+ * struct klp_share_hammer - argument of KLP_SHARE_HAMMER
+ * @calls:	how often to call klp_share_target_one()
+ * @version:	out: what the first call added to its argument
+ * @strays:	out: how many of the others added something else
+ * @state:	out: the task's patch_state before and after
+ */
+struct klp_share_hammer {
+	__u32 calls;
+	__s32 version;
+	__u32 strays;
+	__s32 state[2];
+};
+
 /* Call a function */
 #define KLP_SHARE_CALL		_IOWR('K', 1, struct klp_share_call)
 /* Have the task that sleeps in KLP_SHARE_SLEEP call one, without waking it up */
@@ -48,6 +62,11 @@ struct klp_share_call {
 #define KLP_SHARE_WAKE		_IO('K', 3)
 /* Is a task asleep in the function? Returns 0 or 1 */
 #define KLP_SHARE_ASLEEP	_IO('K', 4)
+/*
+ * Many calls without preemption. Livepatch does not change the state of a task
+ * that runs in the kernel, so all of them have to be of one version.
+ */
+#define KLP_SHARE_HAMMER	_IOWR('K', 5, struct klp_share_hammer)
 
 #ifdef __KERNEL__
 /*
@@ -64,6 +83,9 @@ __int128 klp_share_target_wide(long a, long b);
 long klp_share_target_by_value(struct klp_share_pair p, int c);
 int klp_share_target_recurse(int n, void *self);
 int klp_share_target_sleep(int a, void *serve);
+
+/* How many calls KLP_SHARE_HAMMER has made */
+extern u64 klp_share_hammer_calls;
 
 /* In assembly, of test_klp_share_direct */
 extern unsigned int share_direct_hits;

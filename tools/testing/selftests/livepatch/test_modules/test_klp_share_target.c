@@ -19,6 +19,8 @@
 #include <linux/module.h>
 #include <linux/moduleparam.h>
 #include <linux/mutex.h>
+#include <linux/preempt.h>
+#include <linux/sched.h>
 #include <linux/spinlock.h>
 #include <linux/sysfs.h>
 #include <linux/uaccess.h>
@@ -38,6 +40,8 @@ noinline __noclone int klp_share_target_one(int a)
 	return a;
 }
 ALLOW_ERROR_INJECTION(klp_share_target_one, ERRNO);
+/* For who wants to look at its text */
+EXPORT_SYMBOL_GPL(klp_share_target_one);
 
 noinline __noclone int klp_share_target_other(int a)
 {
@@ -135,6 +139,39 @@ static int call(struct klp_share_call *c)
 	default:
 		return -EINVAL;
 	}
+}
+
+u64 klp_share_hammer_calls;
+EXPORT_SYMBOL_GPL(klp_share_hammer_calls);
+
+static void hammer(struct klp_share_hammer *h)
+{
+	u32 i;
+
+	guard(preempt)();
+
+	h->strays = 0;
+	h->state[0] = READ_ONCE(current->patch_state);
+	h->version = klp_share_target_one(0);
+	for (i = 1; i < h->calls; i++) {
+		if (klp_share_target_one(i) - (int)i != h->version)
+			h->strays++;
+		WRITE_ONCE(klp_share_hammer_calls, klp_share_hammer_calls + 1);
+	}
+	h->state[1] = READ_ONCE(current->patch_state);
+}
+
+static long ioctl_hammer(void __user *argp)
+{
+	struct klp_share_hammer h;
+
+	if (copy_from_user(&h, argp, sizeof(h)))
+		return -EFAULT;
+	/* What a processor can well do without being preempted */
+	if (!h.calls || h.calls > 10000)
+		return -EINVAL;
+	hammer(&h);
+	return copy_to_user(argp, &h, sizeof(h)) ? -EFAULT : 0;
 }
 
 /*
@@ -261,6 +298,8 @@ static long share_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
 		return 0;
 	case KLP_SHARE_ASLEEP:
 		return sleeper_asleep();
+	case KLP_SHARE_HAMMER:
+		return ioctl_hammer(argp);
 	default:
 		return -ENOTTY;
 	}
