@@ -39,6 +39,10 @@ livepatch+fexit			livepatch fexit
 livepatch+kprobe		livepatch kprobe
 livepatch+tracer		livepatch tracer
 livepatch+tracer+fentry		livepatch tracer fentry
+livepatch+held			livepatch held
+livepatch+held+fentry		livepatch held fentry
+livepatch+held+fexit		livepatch held fexit
+livepatch+held+tracer+fentry	livepatch held tracer fentry
 replacement+fentry		livepatch replacement
 "
 
@@ -89,6 +93,7 @@ only_owners_left() {
 
 attach() {
 	case "$1" in
+	held) echo paired >$tracefs/direct_share ;;
 	livepatch)
 		no_livepatch klp_share_bench_patch || return 0
 		load_livepatch klp_share_bench_patch
@@ -107,6 +112,7 @@ attach() {
 detach() {
 	case "$1" in
 	livepatch) ;;	# stays for the rows that follow
+	held) echo fused >$tracefs/direct_share ;;
 	tracer)
 		echo nop >$tracefs/current_tracer
 		echo >$tracefs/set_ftrace_filter
@@ -125,7 +131,7 @@ seen() {
 
 	for part; do
 		case "$part" in
-		livepatch) continue ;;
+		livepatch | held) continue ;;
 		tracer) got=$(grep -c "$target <-" $tracefs/trace || true) ;;
 		*) got=$(bpftool -j map dump pinned $bpffs/maps/*bss |
 			sed -nE 's/.*"count":([0-9]+).*/\1/p') ;;
@@ -133,6 +139,19 @@ seen() {
 		n=$((n + got))
 	done
 	echo $n
+}
+
+# Can sites be held at paired, instead of being settled or fused?
+has_switch() {
+	[ -n "$(find $tracefs/direct_share -perm -200 2>/dev/null)" ]
+}
+
+mode() {
+	local found
+
+	found=$(sed -nE "s/^$target +(\[[^]]*\] +)?([a-z]+) .*/\2/p" $tracefs/direct_share \
+		2>/dev/null) || true
+	echo "${found:--}"
 }
 
 measure() {	# measure COUNT ROW PART...
@@ -158,7 +177,7 @@ measure() {	# measure COUNT ROW PART...
 	set_calls "$n"
 	echo >$tracefs/trace
 	cost=$(cat $debugfs/cost)
-	echo "$count,$row,${cost// /,},$value,$hits"
+	echo "$count,$row,${cost// /,},$value,$hits,$(mode)"
 	for part; do
 		detach "$part"
 	done
@@ -174,10 +193,45 @@ for count in $counts; do
 		load_livepatch klp_share_bench_others count=$((count - 1))
 	while read -r row parts; do
 		[[ -n $row && $row =~ $wanted ]] || continue
+		[[ $row != *held* ]] || has_switch || continue
 		# shellcheck disable=SC2086 # a list of words
 		measure "$count" "$row" $parts
 	done <<<"$ROWS"
 	no_livepatch klp_share_bench_patch || unload_livepatch klp_share_bench_patch
 	[ "$count" = 1 ] || unload_livepatch klp_share_bench_others
 done
+
+# What it costs to change something, with all the functions that there are.
+# Memory is looked at when what is freed in its own time has been: kfree_rcu()
+# alone may collect for five seconds.
+operation() {	# operation COUNT NAME COST
+	[[ $2 =~ $wanted ]] || return 0
+	echo "$1,$2,$3"
+}
+
+others=klp_share_bench_others
+ops=$here/ops
+
+operation 400 enabling "$("$ops" enable "$here/$others.ko" $others count=400)"
+unload_livepatch $others
+
+drain=15
+sleep $drain
+before=$("$ops" memory)
+exec {hold}> >(exec "$ops" hold "$here/multi.bpf.o" klp_share_bench klp_share_bench_ 400 \
+	>/tmp/held)
+until_true 60 grep -q attached /tmp/held
+sleep $drain
+programs=$("$ops" memory)
+operation 400 enabling+shared "$("$ops" enable "$here/$others.ko" $others count=400)"
+sleep $drain
+operation 400 memory $(($("$ops" memory) - programs))
+operation 400 memory+programs $((programs - before))
+exec {hold}>&-
+unload_livepatch $others
+
+load_livepatch klp_share_bench_patch
+operation 1 attaching+fentry "$("$ops" attach "$here/fentry.bpf.o")"
+operation 1 attaching+fexit "$("$ops" attach "$here/fexit.bpf.o")"
+unload_livepatch klp_share_bench_patch
 rmmod klp_share_bench

@@ -8,13 +8,32 @@
 # Exit status: 0 all figures that could be checked are there, 1 one is missed,
 # 3 a measurement is not valid (then nothing else counts).
 
-BEGIN { FS = "," }
+BEGIN {
+	FS = ","
+	wanted_mode["livepatch"] = "settled"
+	wanted_mode["livepatch+fentry"] = "fused"
+	wanted_mode["livepatch+fexit"] = "fused"
+	wanted_mode["livepatch+kprobe"] = "listed"
+	wanted_mode["livepatch+tracer"] = "listed"
+	wanted_mode["livepatch+tracer+fentry"] = "listed"
+	wanted_mode["livepatch+held"] = "solo"
+	wanted_mode["livepatch+held+fentry"] = "paired"
+	wanted_mode["livepatch+held+fexit"] = "paired"
+	wanted_mode["livepatch+held+tracer+fentry"] = "listed"
+}
 
 NR == 1 { next }
+
+NF == 4 {
+	add(operations, $3)
+	operation[$1, $3] = $4
+	next
+}
 
 {
 	kernel = $1; count = $2; row = $3
 	add(kernels, kernel); add(counts, count); add(rows, row)
+	mode[kernel, row] = $12
 	cost[kernel, row, count] = ($5 - $6) / $4
 	validate()
 }
@@ -41,10 +60,12 @@ function validate(	parts, n, i, hits) {
 		invalid("the function returned " $10)
 	n = split(row, parts, "+")
 	for (i = 1; i <= n; i++)
-		hits += parts[i] !~ /^(untraced|livepatch|replacement)$/
+		hits += parts[i] !~ /^(untraced|livepatch|held|replacement)$/
 	if ($11 != hits * 100)
 		invalid(sprintf("100 calls, but %d were seen by those attached instead of %d",
 				$11, hits * 100))
+	if (kernel == "ours" && row in wanted_mode && $12 != wanted_mode[row])
+		invalid("the site is " $12)
 	if (row == "untraced" && cost[kernel, row, count] != 0)
 		invalid("an untraced call costs more than none")
 }
@@ -52,6 +73,10 @@ function validate(	parts, n, i, hits) {
 function name(row) {
 	if (row == "replacement+fentry")
 		return "livepatch, fentry on the replacement"
+	if (row == "livepatch+held")
+		return "livepatch alone, held at paired"
+	if (sub(/held[+]/, "", row))
+		return name(row) ", held at paired"
 	if (row ~ /^(fentry|fexit|kprobe|tracer|livepatch)$/)
 		return row " alone"
 	gsub(/[+]/, " + ", row)
@@ -77,7 +102,9 @@ function print_table(	head, rule, line, i, k, c, key) {
 	print head
 	print rule
 	for (i = 1; i <= rows[0]; i++) {
-		line = "| " name(rows[i]) " |"
+		line = "| " name(rows[i]) \
+		       (("ours", rows[i]) in mode && mode["ours", rows[i]] != "-" ? \
+			" (`" mode["ours", rows[i]] "`)" : "") " |"
 		for (k = 1; k <= kernels[0]; k++)
 			for (c = 1; c <= counts[0]; c++) {
 				key = kernels[k] SUBSEP rows[i] SUBSEP counts[c]
@@ -85,6 +112,43 @@ function print_table(	head, rule, line, i, k, c, key) {
 			}
 		print line
 	}
+}
+
+function operation_name(row) {
+	if (row == "enabling")
+		return "enabling a livepatch of 400 functions"
+	if (row == "enabling+shared")
+		return "enabling it, all 400 with a fentry program"
+	if (row == "memory")
+		return "memory of that, KiB"
+	if (row == "memory+programs")
+		return "memory of the 400 trampolines before, KiB"
+	sub(/attaching[+]/, "", row)
+	return "attaching a " row " program to a livepatched function"
+}
+
+function print_operations(	i, stock, ours) {
+	if (!operations[0])
+		return
+	print "\n| whole operation, instructions | stock | ours | ours / stock |"
+	print "|---|---:|---:|---:|"
+	for (i = 1; i <= operations[0]; i++) {
+		stock = operation["stock", operations[i]]
+		ours = operation["ours", operations[i]]
+		printf "| %s | %s | %s | %s |\n", operation_name(operations[i]),
+		       stock != "" ? thousands(stock) : "", ours != "" ? thousands(ours) : "",
+		       stock && ours != "" ? sprintf("%.3f", ours / stock) : ""
+	}
+}
+
+# Ours is at most so many times stock's, to the digit that the limit is given in.
+function at_most_times(row, limit, digits,	ratio) {
+	if (!(("stock", row) in operation) || !(("ours", row) in operation))
+		return
+	ratio = operation["ours", row] / operation["stock", row]
+	verdict(sprintf("%." digits "f", ratio) + 0 <= limit,
+		operation_name(row) " costs at most " limit " times as much as on stock",
+		sprintf("%.3f", ratio))
 }
 
 function verdict(ok, what, figures) {
@@ -118,13 +182,13 @@ function at_most(row, limit) {
 		thousands(highest))
 }
 
-function flat(row) {
+function flat(row, percent) {
 	if (!seen("ours", row) || counts[0] < 2)
 		return
 	range(row)
-	verdict(highest <= lowest * 1.02,
-		sprintf("%s is the same within 2 %% from %d to %d functions",
-			name(row), counts[1], counts[counts[0]]),
+	verdict(highest <= lowest * (1 + percent / 100),
+		sprintf("%s is the same within %d %% from %d to %d functions",
+			name(row), percent, counts[1], counts[counts[0]]),
 		thousands(lowest) " to " thousands(highest))
 }
 
@@ -142,27 +206,55 @@ function beside_stock(row, low, high, what,	c, n, ok, figures) {
 }
 
 function print_verdicts() {
-	at_most("livepatch+fentry", 250)
-	at_most("livepatch+fexit", 320)
+	at_most("livepatch+fentry", 118)
+	at_most("livepatch+fexit", 178)
+	at_most("livepatch", 2)
+	flat("livepatch+fentry", 1)
+	flat("livepatch+fexit", 1)
+	flat("livepatch", 1)
+	at_most("livepatch+held+fentry", 250)
+	at_most("livepatch+held+fexit", 320)
 	at_most("livepatch+tracer+fentry", 1030)
-	flat("livepatch+fentry")
-	flat("livepatch+fexit")
-	flat("livepatch+kprobe")
-	flat("livepatch+tracer")
-	flat("livepatch+tracer+fentry")
+	flat("livepatch+held+fentry", 2)
+	flat("livepatch+held+fexit", 2)
+	flat("livepatch+kprobe", 2)
+	flat("livepatch+tracer", 2)
+	flat("livepatch+tracer+fentry", 2)
+	at_most_times("enabling", 1.1, 3)
+	at_most_times("enabling+shared", 1.0, 2)
+	at_most_times("attaching+fentry", 1.0, 2)
+	at_most_times("attaching+fexit", 1.0, 2)
+	at_most_times("memory", 1.1, 3)
 	beside_stock("fentry", -0.5, 0.5, "exactly as much as on stock")
 	beside_stock("fexit", -0.5, 0.5, "exactly as much as on stock")
 	beside_stock("tracer", -0.5, 0.5, "exactly as much as on stock")
 	beside_stock("kprobe", -1e9, 0.5, "no more than on stock")
 	beside_stock("livepatch", -1e9, 2, "at most 2 more than on stock")
+	held_beside_stock()
+}
+
+# While its redirect is dynamic a livepatch costs what it did.
+function held_beside_stock(	c, n, ok, figures) {
+	if (!seen("ours", "livepatch+held") || !seen("stock", "livepatch"))
+		return
+	ok = 1
+	for (c = 1; c <= counts[0]; c++) {
+		n = cost["ours", "livepatch+held", counts[c]] - cost["stock", "livepatch", counts[c]]
+		ok = ok && n <= 2
+		figures = figures (c > 1 ? ", " : "") sprintf("%+.1f", n)
+	}
+	verdict(ok, name("livepatch+held") " costs at most 2 more than livepatch alone on stock",
+		figures)
 }
 
 END {
-	if (!rows[0]) {
+	if (!rows[0] && !operations[0]) {
 		print "no row was measured"
 		exit 3
 	}
-	print_table()
+	if (rows[0])
+		print_table()
+	print_operations()
 	if (problems[0]) {
 		print "\nNot valid:\n"
 		for (i = 1; i <= problems[0]; i++)
