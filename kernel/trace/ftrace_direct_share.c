@@ -52,6 +52,7 @@
 #include <linux/slab.h>
 #include <linux/spinlock.h>
 #include <linux/trace_recursion.h>
+#include <linux/uaccess.h>
 
 #include "ftrace_internal.h"
 #include "trace.h"
@@ -1205,15 +1206,15 @@ static const char * const share_limits[] = { "fused", "paired" };
 static ssize_t share_write(struct file *file, const char __user *ubuf, size_t count, loff_t *pos)
 {
 	char buf[16];
-	ssize_t n;
 	int limit;
 
-	n = simple_write_to_buffer(buf, sizeof(buf) - 1, pos, ubuf, count);
-	if (n < 0)
-		return n;
-	buf[n] = '\0';
+	if (count >= sizeof(buf))
+		return -EINVAL;
+	if (copy_from_user(buf, ubuf, count))
+		return -EFAULT;
+	buf[count] = '\0';
 
-	limit = n == count ? sysfs_match_string(share_limits, buf) : -EINVAL;
+	limit = sysfs_match_string(share_limits, buf);
 	if (limit < 0)
 		return limit;
 	return share_hold(limit == 1) ?: count;
