@@ -11,10 +11,12 @@
 
 #include <linux/debugfs.h>
 #include <linux/math.h>
+#include <linux/minmax.h>
 #include <linux/module.h>
 #include <linux/mutex.h>
 #include <linux/sched.h>
 #include <linux/seq_file.h>
+#include <linux/uaccess.h>
 
 #include <asm/msr.h>
 #include <asm/tsc.h>
@@ -30,6 +32,15 @@
 static unsigned int calls = 100000;
 module_param(calls, uint, 0644);
 MODULE_PARM_DESC(calls, "calls of each function per reading, a multiple of 100");
+
+/* What <debugfs>/klp_share_bench/text shows: bytes of the kernel's text */
+static unsigned long text_at;
+module_param(text_at, ulong, 0600);
+MODULE_PARM_DESC(text_at, "address of the text to show");
+
+static unsigned int text_len;
+module_param(text_len, uint, 0600);
+MODULE_PARM_DESC(text_len, "and how many bytes of it, 4096 at most");
 
 static struct dentry *bench_dir;
 static DEFINE_MUTEX(bench_mutex);
@@ -121,11 +132,28 @@ static int value_show(struct seq_file *m, void *unused)
 }
 DEFINE_SHOW_ATTRIBUTE(value);
 
+static int text_show(struct seq_file *m, void *unused)
+{
+	unsigned int i, len = min(READ_ONCE(text_len), 4096);
+	unsigned long at = READ_ONCE(text_at);
+	u8 byte;
+
+	for (i = 0; i < len; i++) {
+		if (copy_from_kernel_nofault(&byte, (void *)(at + i), 1))
+			return -EFAULT;
+		seq_printf(m, "%02x", byte);
+	}
+	seq_putc(m, '\n');
+	return 0;
+}
+DEFINE_SHOW_ATTRIBUTE(text);
+
 static int __init share_bench_init(void)
 {
 	bench_dir = debugfs_create_dir(KBUILD_MODNAME, NULL);
 	debugfs_create_file("cost", 0400, bench_dir, NULL, &cost_fops);
 	debugfs_create_file("value", 0400, bench_dir, NULL, &value_fops);
+	debugfs_create_file("text", 0400, bench_dir, NULL, &text_fops);
 	return 0;
 }
 
