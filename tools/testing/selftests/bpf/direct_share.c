@@ -39,21 +39,17 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
-#include <libgen.h>
 #include <limits.h>
 #include <sched.h>
-#include <signal.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 #include <bpf/bpf.h>
@@ -61,17 +57,11 @@
 #include <bpf/libbpf.h>
 
 #include "kselftest.h"
-#include "../livepatch/test_modules/test_klp_share.h"
 #include "direct_share.h"
+#include "direct_share_util.h"
 #include "direct_share.skel.h"
 
-#define TRACEFS		"/sys/kernel/tracing"
-#define KLP		"/sys/kernel/livepatch"
-#define TARGET_MODULE	"test_klp_share_target"
 #define SYSCALL		"__x64_sys_sched_get_priority_max"
-
-/* Nothing that is waited for here takes longer, on the slowest of machines. */
-#define PATIENCE	60
 
 /*
  * Who can be at the site
@@ -178,8 +168,6 @@ static struct {
 	bool probed, redirected;
 } now;
 
-static int share_fd = -1;
-static char module_dir[PATH_MAX];
 static bool have_direct_share;
 /*
  * Can a redirect of this kernel be settled, and is that held by direct_share in
@@ -234,65 +222,8 @@ static void result(const char *fmt, ...)
 }
 
 /*
- * Files and modules
+ * Modules
  */
-
-static char *read_file(const char *path)
-{
-	static char *buffer;
-	static size_t size;
-	size_t len = 0;
-	ssize_t n;
-	int fd;
-
-	fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (fd < 0)
-		return NULL;
-	do {
-		if (size - len < 4096) {
-			size += 65536;
-			buffer = realloc(buffer, size);
-			if (!buffer)
-				ksft_exit_fail_msg("out of memory\n");
-		}
-		n = read(fd, buffer + len, size - len - 1);
-		if (n > 0)
-			len += n;
-	} while (n > 0);
-	close(fd);
-	if (n < 0)
-		return NULL;
-	buffer[len] = 0;
-	return buffer;
-}
-
-static int write_file(const char *path, const char *text)
-{
-	size_t done = 0;
-	ssize_t n;
-	int fd;
-
-	fd = open(path, O_WRONLY | O_TRUNC | O_CLOEXEC);
-	if (fd < 0)
-		return -errno;
-	/* Some files of tracefs take one word at a time. */
-	do {
-		n = write(fd, text + done, strlen(text) - done);
-		if (n > 0)
-			done += n;
-	} while (n > 0 && text[done]);
-	n = n < 0 ? -errno : 0;
-	close(fd);
-	return n;
-}
-
-/* By its mode: root may write to any file, as far as access() knows. */
-static bool is_writable(const char *path)
-{
-	struct stat st;
-
-	return !stat(path, &st) && st.st_mode & 0200;
-}
 
 static bool exists(const char *fmt, const char *name)
 {
@@ -305,66 +236,6 @@ static bool exists(const char *fmt, const char *name)
 static bool module_loaded(const char *name)
 {
 	return exists("/sys/module/%s", name);
-}
-
-/* The line of a function, in a file that starts each with its name */
-static char *line_of(char *text, const char *function)
-{
-	size_t len = strlen(function);
-	char *line;
-
-	for (line = text; line && *line; line = strchr(line, '\n') ? strchr(line, '\n') + 1 : NULL)
-		if (!strncmp(line, function, len) && strchr(" \t\n", line[len]))
-			return line;
-	return NULL;
-}
-
-static double seconds(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return t.tv_sec + t.tv_nsec / 1e9;
-}
-
-/* Returns false if it has not come true after all that time. */
-#define wait_until(condition)					\
-({								\
-	double end = seconds() + PATIENCE;			\
-	bool holds;						\
-								\
-	while (!(holds = (condition)) && seconds() < end)	\
-		usleep(500);					\
-	holds;							\
-})
-
-static int load_module(const char *name, const char *params)
-{
-	char path[PATH_MAX + 64];
-	int fd, err = 0;
-
-	snprintf(path, sizeof(path), "%s/%s.ko", module_dir, name);
-	fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (fd < 0)
-		ksft_exit_fail_perror(path);
-	if (syscall(SYS_finit_module, fd, params, 0))
-		err = -errno;
-	close(fd);
-	return err;
-}
-
-static int try_unload_module(const char *name)
-{
-	return syscall(SYS_delete_module, name, O_NONBLOCK) ? -errno : 0;
-}
-
-static int unload_module(const char *name)
-{
-	int err;
-
-	/* The work that drops the last reference may not have run yet. */
-	wait_until((err = try_unload_module(name)) != -EWOULDBLOCK);
-	return err;
 }
 
 /* The first number of a module's parameter, and of the second one if asked for */
@@ -384,34 +255,6 @@ static int module_number(const char *module, const char *parameter, int *second)
  * Attach and detach
  */
 
-static bool in_transition(const char *patch)
-{
-	char path[256], *text;
-
-	snprintf(path, sizeof(path), KLP "/%s/transition", patch);
-	text = read_file(path);
-	return text && text[0] == '1';
-}
-
-static int attach_livepatch(enum party p)
-{
-	const char *module = party_module(p);
-	int err;
-
-	err = load_module(module, "");
-	if (err)
-		return err;
-	return wait_until(!in_transition(module)) ? 0 : -ETIMEDOUT;
-}
-
-static int disable_livepatch(const char *module)
-{
-	char path[256];
-
-	snprintf(path, sizeof(path), KLP "/%s/enabled", module);
-	return write_file(path, "0");
-}
-
 static int detach_livepatch(enum party p)
 {
 	const char *module = party_module(p);
@@ -422,9 +265,7 @@ static int detach_livepatch(enum party p)
 		if (err)
 			return err;
 	}
-	if (!wait_until(!exists(KLP "/%s", module)))
-		return -ETIMEDOUT;
-	return unload_module(module);
+	return unload_livepatch(module);
 }
 
 static struct bpf_program *program(struct target *t, enum party p)
@@ -619,7 +460,7 @@ static int attach(enum party p)
 {
 	switch (parties[p].kind) {
 	case LIVEPATCH:
-		return attach_livepatch(p);
+		return load_livepatch(party_module(p));
 	case PROGRAM:
 	case BPF_KPROBE:
 		return attach_program(p);
@@ -1184,15 +1025,9 @@ static struct direct_share *load_programs(struct target *t)
 	return skel;
 }
 
-static void target_comes(void)
+static void module_comes(void)
 {
-	int err = load_module(TARGET_MODULE, "");
-
-	if (err)
-		ksft_exit_fail_msg("cannot load %s: %s\n", TARGET_MODULE, strerror(-err));
-	share_fd = open("/dev/klp_share", O_RDWR | O_CLOEXEC);
-	if (share_fd < 0)
-		ksft_exit_fail_perror("/dev/klp_share");
+	target_comes();
 	module_btf = btf__load_module_btf(TARGET_MODULE, vmlinux_btf);
 	if (!module_btf)
 		ksft_exit_fail_perror("no BTF of " TARGET_MODULE);
@@ -1219,27 +1054,27 @@ static void programs_go(void)
 	}
 }
 
-static int target_goes(void)
+static int module_goes(void)
 {
 	close(share_fd);
 	btf__free(module_btf);
 	return unload_module(TARGET_MODULE);
 }
 
-static void begin(const char *livepatch)
+static void begin_section(const char *livepatch)
 {
 	patch_module = livepatch;
-	target_comes();
+	module_comes();
 	programs_come();
 }
 
 /* The last result of each section */
-static void end(void)
+static void end_section(void)
 {
 	int err;
 
 	programs_go();
-	err = target_goes();
+	err = module_goes();
 	if (err)
 		complain("%s does not unload: %s", TARGET_MODULE, strerror(-err));
 	while (nr_targets)
@@ -1300,9 +1135,9 @@ static int pairs(bool run)
 		return walk_pairs(false) + 1;
 
 	new_target("klp_share_target_one", KLP_SHARE_ONE);
-	begin("test_klp_share_patch");
+	begin_section("test_klp_share_patch");
 	walk_pairs(true);
-	end();
+	end_section();
 	return 0;
 }
 
@@ -1366,9 +1201,9 @@ static int triples(bool run)
 		return walk_triples(false) + 1;
 
 	new_target("klp_share_target_one", KLP_SHARE_ONE);
-	begin("test_klp_share_patch");
+	begin_section("test_klp_share_patch");
 	walk_triples(true);
-	end();
+	end_section();
 	return 0;
 }
 
@@ -1444,7 +1279,7 @@ static int shapes(bool run)
 	new_target("klp_share_target_wide", KLP_SHARE_WIDE);
 	new_target("klp_share_target_by_value", KLP_SHARE_BY_VALUE);
 	new_target("klp_share_target_recurse", KLP_SHARE_RECURSE);
-	begin("test_klp_share_all");
+	begin_section("test_klp_share_all");
 	with_livepatch(true, "functions of every shape");
 	check_all_refused();
 	result("what BPF refuses without a livepatch");
@@ -1452,7 +1287,7 @@ static int shapes(bool run)
 	check_all_refused();
 	detach_all();
 	result("what BPF refuses with a livepatch is the same");
-	end();
+	end_section();
 	return 0;
 }
 
@@ -1462,9 +1297,9 @@ static int system_call(bool run)
 		return with_livepatch(false, NULL) + 1;
 
 	new_target(SYSCALL, KLP_SHARE_FUNCTIONS);
-	begin("test_klp_share_syscall");
+	begin_section("test_klp_share_syscall");
 	with_livepatch(true, "system call");
-	end();
+	end_section();
 	return 0;
 }
 
@@ -1484,7 +1319,7 @@ static int reload(bool run)
 	do_attach(PATCH);
 	for (round = 0; round < 2; round++) {
 		new_target("klp_share_target_one", KLP_SHARE_ONE);
-		target_comes();
+		module_comes();
 		programs_come();
 		for (p = FENTRY; p < PARTIES; p++) {
 			steps[0] = 0;
@@ -1506,20 +1341,20 @@ static int reload(bool run)
 		do_detach(FENTRY);
 		result("module stays while a program is attached to it");
 		programs_go();
-		err = target_goes();
+		err = module_goes();
 		if (err)
 			complain("unloading it gave %d (%s)", err, strerror(-err));
 		free(targets[--nr_targets]);
 		result("module unloads while the livepatch stays");
 	}
 	new_target("klp_share_target_one", KLP_SHARE_ONE);
-	target_comes();
+	module_comes();
 	programs_come();
 	check();
 	do_detach(PATCH);
 	check();
 	check_gone();
-	end();
+	end_section();
 	return 0;
 }
 
@@ -1527,35 +1362,6 @@ static int reload(bool run)
  * A transition that lasts. A child sleeps in a function that the livepatch
  * replaces, so the livepatch waits for it; all others change at once.
  */
-
-static pid_t fall_asleep(void)
-{
-	struct klp_share_call c = { .function = KLP_SHARE_SLEEP, .arg = 1 };
-	pid_t child;
-
-	child = fork();
-	if (child < 0)
-		ksft_exit_fail_perror("fork");
-	if (!child) {
-		/* Or it would keep the programs attached. */
-		close_range(3, share_fd - 1, 0);
-		close_range(share_fd + 1, ~0U, 0);
-		_exit(ioctl(share_fd, KLP_SHARE_CALL, &c) ? 255 : c.ret[0]);
-	}
-	if (!wait_until(ioctl(share_fd, KLP_SHARE_ASLEEP) == 1))
-		ksft_exit_fail_msg("the child does not sleep\n");
-	return child;
-}
-
-static void wake_up(pid_t child, int want)
-{
-	int status = 0;
-
-	ioctl(share_fd, KLP_SHARE_WAKE);
-	waitpid(child, &status, 0);
-	if (!WIFEXITED(status) || WEXITSTATUS(status) != want)
-		complain("the sleeper's call returned %d and not %d", WEXITSTATUS(status), want);
-}
 
 #define BURST	20
 
@@ -1628,6 +1434,14 @@ static void check_both(struct target *t, int add, pid_t sleeper, int odd_add)
 	check_hits(t, before, 3 * BURST);
 	check_direct_share(t, true);
 	t->skel->bss->odd_task = 0;
+}
+
+static void expect_woken(pid_t sleeper, int want)
+{
+	int is = wake_up(sleeper);
+
+	if (is != want)
+		complain("the sleeper's call returned %d and not %d", is, want);
 }
 
 static void expect_transition(const char *patch)
@@ -1708,7 +1522,7 @@ static void stalled_after(const enum party *company, int n)
 	stall_loading(PATCH);
 	now_attached(PATCH);
 	check_both(t, 100, sleeper, 0);
-	wake_up(sleeper, 1);
+	expect_woken(sleeper, 1);
 	expect_no_transition(party_module(PATCH));
 	step(" (patched)");
 	check();
@@ -1716,7 +1530,7 @@ static void stalled_after(const enum party *company, int n)
 	sleeper = fall_asleep();
 	stall_disabling(PATCH);
 	check_both(t, 0, sleeper, 100);
-	wake_up(sleeper, 101);
+	expect_woken(sleeper, 101);
 	end_disabling(PATCH);
 	step(" (gone)");
 	check();
@@ -1739,7 +1553,7 @@ static void stalled_meanwhile(const enum party *company, int n)
 	check_both(t, 100, sleeper, 0);
 	detach_company(company, n);
 	check_both(t, 100, sleeper, 0);
-	wake_up(sleeper, 1);
+	expect_woken(sleeper, 1);
 	expect_no_transition(party_module(PATCH));
 	step(" (patched)");
 	attach_company(company, n);
@@ -1752,7 +1566,7 @@ static void stalled_meanwhile(const enum party *company, int n)
 	check_both(t, 0, sleeper, 100);
 	attach_company(company, n);
 	check_both(t, 0, sleeper, 100);
-	wake_up(sleeper, 101);
+	expect_woken(sleeper, 101);
 	expect_no_transition(party_module(REPLACE_OTHER));
 	now_attached(REPLACE_OTHER);
 	step(" (replaced)");
@@ -1790,7 +1604,7 @@ static int stalled(bool run)
 		return 2 * ARRAY_SIZE(companies) + 1;
 
 	new_target("klp_share_target_one", KLP_SHARE_ONE);
-	begin("test_klp_share_all");
+	begin_section("test_klp_share_all");
 	for (i = 0; i < ARRAY_SIZE(companies); i++) {
 		c = &companies[i];
 		stalled_after(c->who, c->n);
@@ -1802,7 +1616,7 @@ static int stalled(bool run)
 		check_gone();
 		result("transition that waits: livepatch, then %s", c->name);
 	}
-	end();
+	end_section();
 	return 0;
 }
 
@@ -1893,13 +1707,13 @@ static int switch_modes(bool run)
 		return PARTIES - FENTRY + 3;
 
 	new_target("klp_share_target_one", KLP_SHARE_ONE);
-	begin("test_klp_share_patch");
+	begin_section("test_klp_share_patch");
 	if (!can_settle) {
 		for (p = FENTRY; p < PARTIES; p++)
 			ksft_test_result_skip("this kernel has no switch\n");
 		ksft_test_result_skip("this kernel has no switch\n");
 		ksft_test_result_skip("this kernel has no switch\n");
-		end();
+		end_section();
 		return 0;
 	}
 	for (p = FENTRY; p < PARTIES; p++) {
@@ -1925,7 +1739,7 @@ static int switch_modes(bool run)
 	detach_all();
 	check_gone();
 	result("switch: it holds for what comes later");
-	end();
+	end_section();
 	return 0;
 }
 
@@ -1980,11 +1794,6 @@ static void print_usage(FILE *out)
 	fprintf(out, "\n");
 }
 
-static int silent(enum libbpf_print_level level, const char *format, va_list args)
-{
-	return level == LIBBPF_WARN && getenv("VERBOSE") ? vfprintf(stderr, format, args) : 0;
-}
-
 static const struct section *find_section(const char *name)
 {
 	unsigned int i;
@@ -1993,22 +1802,6 @@ static const struct section *find_section(const char *name)
 		if (!strcmp(sections[i].name, name))
 			return &sections[i];
 	return NULL;
-}
-
-/* Where our own file is, the modules are in the suite beside it. */
-static void find_modules(void)
-{
-	char self[PATH_MAX];
-	ssize_t n;
-
-	if (module_dir[0])
-		return;
-	n = readlink("/proc/self/exe", self, sizeof(self) - 1);
-	if (n < 0)
-		ksft_exit_fail_perror("/proc/self/exe");
-	self[n] = 0;
-	snprintf(module_dir, sizeof(module_dir), "%.*s/../livepatch/test_modules",
-		 PATH_MAX - 64, dirname(self));
 }
 
 int main(int argc, char **argv)
@@ -2048,7 +1841,7 @@ int main(int argc, char **argv)
 			except = optarg;
 			break;
 		case 'm':
-			snprintf(module_dir, sizeof(module_dir), "%s", optarg);
+			snprintf(module_dir, PATH_MAX, "%s", optarg);
 			break;
 		case 'H':
 			hold_all = true;
@@ -2081,12 +1874,7 @@ int main(int argc, char **argv)
 		printf("%d results\n", plan);
 		return 0;
 	}
-	ksft_print_header();
-	if (geteuid())
-		ksft_exit_skip("has to be root\n");
-	find_modules();
-	if (access(TRACEFS "/enabled_functions", F_OK))
-		ksft_exit_skip("no " TRACEFS "/enabled_functions\n");
+	begin();
 	have_direct_share = !access(TRACEFS "/direct_share", F_OK);
 	if (!have_direct_share)
 		ksft_print_msg("this kernel has no " TRACEFS "/direct_share\n");
@@ -2096,7 +1884,6 @@ int main(int argc, char **argv)
 		ksft_exit_skip("and have no switch to hold them\n");
 	if (hold_all)
 		hold(true);
-	libbpf_set_print(silent);
 	base_taint = taint();
 	vmlinux_btf = btf__load_vmlinux_btf();
 	if (!vmlinux_btf)

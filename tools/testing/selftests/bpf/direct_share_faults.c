@@ -55,6 +55,7 @@
 #include <bpf/btf.h>
 
 #include "kselftest.h"
+#include "direct_share_party.h"
 #include "direct_share_util.h"
 #include "direct_share_faults.skel.h"
 

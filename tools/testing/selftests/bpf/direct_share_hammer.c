@@ -47,6 +47,7 @@
 #include <unistd.h>
 
 #include "kselftest.h"
+#include "direct_share_party.h"
 #include "direct_share_util.h"
 #include "direct_share_faults.skel.h"
 

@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0
 
 /*
- * The programs of direct_share_faults, direct_share_locks and direct_share_parked:
- * one of each type that uses a trampoline. Each counts its runs, and those after the function
- * keep what it returned. An instance of the object is for one of them.
+ * The programs of direct_share_party.h: one of each type that uses a trampoline.
+ * Each counts its runs, and those after the function keep what it returned. An
+ * instance of the object is for one of them.
  */
 
 #include <vmlinux.h>
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_tracing.h>
 
-#include "../direct_share_util.h"
+#include "../direct_share_party.h"
 
 char _license[] SEC("license") = "GPL";
 
