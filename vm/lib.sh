@@ -41,11 +41,24 @@ export CCACHE_DIR=$CACHE/ccache CCACHE_NOHASHDIR=1 CCACHE_MAXSIZE=4G
 export KBUILD_BUILD_TIMESTAMP=2026-01-01 KBUILD_BUILD_VERSION=1
 export KBUILD_BUILD_USER=ftrace KBUILD_BUILD_HOST=direct-share
 
+# A kernel is ours or stock, each plain or of a flavor: with the options of
+# vm/config.FLAVOR on top of vm/config.
+[ -z "${DEBUG:-}" ] || FLAVOR=debug
+
+kernel_name() {
+	local name=ours
+
+	[ -z "${STOCK:-}" ] || name=stock
+	echo "$name${FLAVOR:+-$FLAVOR}"
+}
+
 kernel_make() {	# kernel_make TREE ARGUMENT...
-	local tree=$1
+	local tree=$1 compiler=(CC="ccache gcc")
 
 	shift
-	make -C "$tree" -j"$(nproc)" CC="ccache gcc" HOSTCC="ccache gcc" "$@"
+	# What only clang can.
+	[ "${FLAVOR:-}" != cfi ] || compiler=(LLVM=-19 CC="ccache clang-19")
+	make -C "$tree" -j"$(nproc)" "${compiler[@]}" HOSTCC="ccache gcc" "$@"
 }
 
 say() {
@@ -59,15 +72,6 @@ die() {
 	shift
 	say "error: $*"
 	exit "$code"
-}
-
-# The four kernels: ours and stock, each plain or with lock debugging.
-kernel_name() {
-	local name=ours
-
-	[ -z "${STOCK:-}" ] || name=stock
-	[ -z "${DEBUG:-}" ] || name=$name-debug
-	echo "$name"
 }
 
 # Root runs a command as it is, everyone else through sudo.
@@ -124,17 +128,11 @@ step() {
 # qemu_arguments SMP THREADS ICOUNT: sets the array qemu, from these (the last
 # two may be empty) and from what this machine can do.
 qemu_arguments() {
-	local smp=$1 threads=$2 icount=$3 version
+	local smp=$1 threads=${2:-single} icount=$3
 
 	qemu=(qemu-system-x86_64)
 	command -v "${qemu[0]}" >/dev/null ||
 		die $E_QEMU "no ${qemu[0]}: run 'make packages'"
-	version=$("${qemu[0]}" --version | sed -nE '1s/.*version ([0-9]+).*/\1/p')
-	# Before 10, a processor may run a stale int3 byte while another one
-	# changes the site (DESIGN of this project: measured with 7.2).
-	if [ -z "$threads" ]; then
-		[ "${version:-0}" -ge 10 ] && threads=multi || threads=single
-	fi
 	if [ -n "$icount" ]; then
 		smp=1
 		qemu+=(-accel "tcg,thread=single" -icount "shift=0,sleep=off" -cpu max)
