@@ -34,7 +34,6 @@
  */
 
 #define _GNU_SOURCE
-#include <ctype.h>
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -1741,31 +1740,6 @@ static int switch_modes(bool run)
 	result("switch: it holds for what comes later");
 	end_section();
 	return 0;
-}
-
-/*
- * Everyone who unregisters from ftrace waits for RCU tasks, and that kthread
- * sleeps for a tenth of a second if it finds any task runnable. So let it look
- * when there is none: the whole test takes two thirds of the time.
- */
-static void yield_rcu_tasks(int policy)
-{
-	const struct sched_param param = {};
-	struct dirent *entry;
-	char path[300], *comm;
-	DIR *proc;
-
-	proc = opendir("/proc");
-	while (proc && (entry = readdir(proc))) {
-		snprintf(path, sizeof(path), "/proc/%s/comm", entry->d_name);
-		if (!isdigit(entry->d_name[0]))
-			continue;
-		comm = read_file(path);
-		if (comm && !strncmp(comm, "rcu_tasks_", strlen("rcu_tasks_")))
-			sched_setscheduler(atoi(entry->d_name), policy, &param);
-	}
-	if (proc)
-		closedir(proc);
 }
 
 static const struct section {

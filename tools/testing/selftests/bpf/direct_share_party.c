@@ -72,10 +72,9 @@ int attach_party_to_ids(struct party *p, const __u32 *ids, int n)
 }
 
 /* @module is NULL for functions of the kernel. */
-int attach_party_to(struct party *p, const char *module, const char *const *functions, int n)
+void find_ids(const char *module, const char *const *functions, __u32 *ids, int n)
 {
 	struct btf *btf = vmlinux_btf();
-	__u32 ids[n];
 	int i, id;
 
 	if (module)
@@ -90,6 +89,13 @@ int attach_party_to(struct party *p, const char *module, const char *const *func
 	}
 	if (module)
 		btf__free(btf);
+}
+
+int attach_party_to(struct party *p, const char *module, const char *const *functions, int n)
+{
+	__u32 ids[n];
+
+	find_ids(module, functions, ids, n);
 	return attach_party_to_ids(p, ids, n);
 }
 

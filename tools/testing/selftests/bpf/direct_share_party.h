@@ -36,6 +36,7 @@ void load_party(struct party *p, const char *name, const char *function);
 int attach_party(struct party *p);
 int attach_party_to(struct party *p, const char *module, const char *const *functions, int n);
 int attach_party_to_ids(struct party *p, const __u32 *ids, int n);
+void find_ids(const char *module, const char *const *functions, __u32 *ids, int n);
 int detach_party(struct party *p);
 void free_party(struct party *p);
 

@@ -37,6 +37,12 @@ double seconds(void);
 void pin(int cpu);
 int processors(void);
 
+/*
+ * With SCHED_IDLE, who waits for RCU tasks waits shorter on an idle machine; back to
+ * SCHED_OTHER afterwards.
+ */
+void yield_rcu_tasks(int policy);
+
 /* Returns false if it has not come true after all that time. */
 #define wait_until(condition)					\
 ({								\

@@ -13,6 +13,8 @@
 
 #include <linux/livepatch.h>
 #include <linux/module.h>
+#include <linux/moduleparam.h>
+#include <linux/sched.h>
 #include <linux/stringify.h>
 
 static int livepatch_share_function(int a)
@@ -40,9 +42,36 @@ static struct klp_patch patch = {
 	.replace = SHARE_REPLACE,
 };
 
-static int test_klp_share_patch_init(void)
+#ifdef CONFIG_FAULT_INJECTION
+/*
+ * As /proc/self/fail-nth, but for klp_enable_patch() alone: without all that has to
+ * be allocated to load a module. Still there afterwards: what is left of it, 0 if
+ * an allocation failed.
+ */
+static unsigned int fail_nth;
+module_param(fail_nth, uint, 0444);
+MODULE_PARM_DESC(fail_nth, "which allocation fails");
+
+static int enable(void)
+{
+	int err;
+
+	current->fail_nth = fail_nth;
+	err = klp_enable_patch(&patch);
+	fail_nth = current->fail_nth;
+	current->fail_nth = 0;
+	return err;
+}
+#else
+static int enable(void)
 {
 	return klp_enable_patch(&patch);
+}
+#endif
+
+static int test_klp_share_patch_init(void)
+{
+	return enable();
 }
 
 static void test_klp_share_patch_exit(void)
