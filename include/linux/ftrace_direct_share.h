@@ -212,7 +212,7 @@ bool ftrace_share_may_pair(struct dyn_ftrace *rec, struct ftrace_ops *ops);
 void ftrace_share_update(struct dyn_ftrace *rec, struct ftrace_ops *ops, bool inc);
 void ftrace_share_publish(void);
 void ftrace_share_set_direct(unsigned long ip, unsigned long addr);
-void ftrace_share_poke(void);
+int ftrace_share_poke(void);
 unsigned long ftrace_share_addr_new(struct dyn_ftrace *rec);
 unsigned long ftrace_share_addr_curr(struct dyn_ftrace *rec);
 bool ftrace_share_changed(struct dyn_ftrace *rec, bool enable);

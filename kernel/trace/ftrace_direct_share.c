@@ -171,6 +171,13 @@ static struct ftrace_direct_owner *direct_owner_find_locked(unsigned long ip)
 	return NULL;
 }
 
+/* Has the site an owner who builds what ftrace_direct_target() asks for? */
+static bool direct_claimed(unsigned long ip)
+{
+	guard(spinlock)(&share_lock);
+	return direct_owner_find_locked(ip);
+}
+
 /*
  * The truth table of the header. A redirect whose owner has not registered its
  * ops yet, or has unregistered it, has no say: ftrace's own rules hold.
@@ -267,16 +274,29 @@ void ftrace_redirect_free_set(struct list_head *set)
 	}
 }
 
+/*
+ * One whose site still has an owner, or an address of ours in its text, stays for
+ * good: ftrace died before that could change, or somebody who announced nothing has
+ * registered an ops where another one did.
+ */
 static void redirects_del(struct list_head *set)
 {
-	struct ftrace_redirect *r;
+	struct ftrace_redirect *r, *tmp;
 
 	lockdep_assert_held(&redirect_mutex);
 
+	guard(mutex)(&ftrace_lock);
 	guard(spinlock)(&share_lock);
-	list_for_each_entry(r, set, set)
-		if (!hlist_unhashed(&r->node))
-			hlist_del_init_rcu(&r->node);
+	list_for_each_entry_safe(r, tmp, set, set) {
+		if (hlist_unhashed(&r->node))
+			continue;
+		if (r->owner || r->now) {
+			WARN_ON_ONCE(!ftrace_is_dead());
+			list_del_init(&r->set);
+			continue;
+		}
+		hlist_del_init_rcu(&r->node);
+	}
 }
 
 static int redirects_add(struct list_head *set)
@@ -409,12 +429,16 @@ int ftrace_redirect_begin(struct list_head *set)
  *	 unregistered its ftrace_ops; freed, and the list is empty afterwards
  *
  * Direct trampolines call the traced function by its address again. One that
- * cannot be rebuilt stays as it is, which is slower and just as correct.
+ * cannot be rebuilt stays as it is: it goes on to the ip that it is handed, which
+ * is slower and just as correct. One that goes on to the target is not there any
+ * more: where a direct owner has claimed a site, ftrace_redirect_unsettle() has
+ * been called before.
  *
  * Context: as ftrace_redirect_begin().
  */
 void ftrace_redirect_end(struct list_head *set)
 {
+	struct ftrace_redirect *r;
 	LIST_HEAD(owners);
 	int err;
 
@@ -423,12 +447,14 @@ void ftrace_redirect_end(struct list_head *set)
 
 	guard(mutex)(&redirect_mutex);
 
+	list_for_each_entry(r, set, set)
+		WARN_ON_ONCE(r->aim && direct_claimed(r->ip));
+
 	redirects_del(set);
 	owners_get(set, &owners);
 	err = owners_retarget(&owners);
 	if (err)
-		pr_warn("%s: direct trampolines stay prepared for a redirect (%d)\n",
-			list_first_entry(set, struct ftrace_redirect, set)->kind, err);
+		pr_warn("direct trampolines stay prepared for a redirect that ended (%d)\n", err);
 	owners_put(&owners);
 
 	ftrace_redirect_free_set(set);
@@ -449,7 +475,10 @@ static unsigned long redirect_aim(const struct ftrace_redirect *r)
 
 	if (!r->settled || share_held)
 		return 0;
-	slot = ftrace_location(r->target) ?: r->target;
+	slot = ftrace_location(r->target);
+	/* Behind more than an endbr it is somebody else's: the target has none */
+	if (!slot || slot - r->target >= MCOUNT_INSN_SIZE)
+		slot = r->target;
 	return slot == r->ip || ftrace_is_jmp(slot) ? 0 : slot;
 }
 
@@ -465,7 +494,12 @@ static bool redirect_take_aim(struct ftrace_redirect *r)
 	return r->now != share_addr(r);
 }
 
-static void redirects_poke(struct list_head *work)
+/*
+ * First step: the aims, and the text. If it fails ftrace is dead, and the text of
+ * all is as before: the caller takes back what it has marked and calls this again,
+ * to have the aims so, too.
+ */
+static int redirects_poke(struct list_head *work)
 {
 	struct ftrace_redirect *r;
 	bool poke = false;
@@ -473,26 +507,23 @@ static void redirects_poke(struct list_head *work)
 	guard(mutex)(&ftrace_lock);
 	list_for_each_entry(r, work, work)
 		poke |= redirect_take_aim(r);
-	if (poke)
-		ftrace_share_poke();
+	return poke ? ftrace_share_poke() : 0;
 }
 
 /*
- * Bring the sites of @work in line with what is settled, and whether that is
- * held. In this order an owner that claims meanwhile reads the new aim, and one
- * that claimed earlier is among those that are rebuilt. Between the two steps,
- * and if the second one fails, the trampolines of before are there, which fit
- * both: no task is redirected otherwise before unsettle has returned.
+ * Second step: the direct trampolines. In this order an owner that claims meanwhile
+ * reads the new aim, and one that claimed earlier is among those that are rebuilt.
+ * Between the two steps, and if the second one fails, the trampolines of before are
+ * there, which fit both: no task is redirected otherwise before unsettle has
+ * returned.
  */
-static int redirects_apply(struct list_head *work)
+static int redirects_retarget(struct list_head *work)
 {
 	struct ftrace_redirect *r;
 	LIST_HEAD(owners);
 	int err;
 
 	lockdep_assert_held(&redirect_mutex);
-
-	redirects_poke(work);
 
 	scoped_guard(spinlock, &share_lock)
 		list_for_each_entry(r, work, work)
@@ -502,13 +533,24 @@ static int redirects_apply(struct list_head *work)
 	return err;
 }
 #else
-static void redirects_poke(struct list_head *work) { }
+static int redirects_poke(struct list_head *work)
+{
+	return 0;
+}
 
-static int redirects_apply(struct list_head *work)
+static int redirects_retarget(struct list_head *work)
 {
 	return 0;
 }
 #endif /* CONFIG_FTRACE_DIRECT_SHARE_AIM */
+
+/* Bring the sites of @work in line with what is settled, and whether that is held */
+static int redirects_apply(struct list_head *work)
+{
+	int err = redirects_poke(work);
+
+	return err ?: redirects_retarget(work);
+}
 
 static void work_clear(struct list_head *work)
 {
@@ -544,6 +586,7 @@ static void redirects_mark(struct list_head *set, bool settled, struct list_head
  */
 void ftrace_redirect_settle(struct list_head *set)
 {
+	struct ftrace_redirect *r;
 	LIST_HEAD(work);
 	int err;
 
@@ -553,7 +596,14 @@ void ftrace_redirect_settle(struct list_head *set)
 	if (list_empty(&work))
 		return;
 
-	err = redirects_apply(&work);
+	err = redirects_poke(&work);
+	if (err) {
+		list_for_each_entry(r, &work, work)
+			r->settled = false;
+		redirects_poke(&work);
+	} else {
+		err = redirects_retarget(&work);
+	}
 	if (err)
 		pr_warn("%s: its functions stay paired with their direct calls (%d)\n",
 			list_first_entry(&work, struct ftrace_redirect, work)->kind, err);
@@ -571,7 +621,8 @@ void ftrace_redirect_settle(struct list_head *set)
  *
  * Context: as ftrace_redirect_begin().
  * Return: 0, or with nothing changed an errno of a direct owner that could not
- * rebuild its trampoline, -ENOMEM as a rule.
+ * rebuild its trampoline, -ENOMEM as a rule; -ENODEV if ftrace is dead, so that
+ * the sites go on to the target for good.
  */
 int ftrace_redirect_unsettle(struct list_head *set)
 {
@@ -587,8 +638,10 @@ int ftrace_redirect_unsettle(struct list_head *set)
 
 	err = redirects_apply(&work);
 	if (err) {
-		pr_warn("%s: its functions stay settled, their direct trampolines cannot be rebuilt (%d)\n",
-			list_first_entry(&work, struct ftrace_redirect, work)->kind, err);
+		pr_warn("%s: its functions stay settled, %s (%d)\n",
+			list_first_entry(&work, struct ftrace_redirect, work)->kind,
+			ftrace_is_dead() ? "ftrace is dead" :
+					   "their direct trampolines cannot be rebuilt", err);
 		list_for_each_entry(r, &work, work)
 			r->settled = true;
 		redirects_poke(&work);
@@ -598,8 +651,8 @@ int ftrace_redirect_unsettle(struct list_head *set)
 }
 
 /*
- * Hold all sites at `paired`, or let them go again. Nothing that a call does
- * depends on it, so both ways are those of settle and unsettle.
+ * Hold all sites at `paired`, or let them go again. Where a call goes on does not
+ * depend on it, so both ways are those of settle and unsettle.
  */
 static int share_hold(bool hold)
 {
@@ -646,6 +699,9 @@ void ftrace_redirect_rename(struct ftrace_redirect *r, const char *name)
  * @ip: address of the fentry site
  * @kind: what kind of owner it is; not copied
  *
+ * An owner that has one of this @kind at the site already, since its ops could not
+ * be taken from there, takes it again.
+ *
  * Context and return value: as ftrace_redirect_begin(), and -ENOMEM.
  */
 int ftrace_redirect_begin_ip(unsigned long ip, const char *kind)
@@ -653,6 +709,12 @@ int ftrace_redirect_begin_ip(unsigned long ip, const char *kind)
 	struct ftrace_redirect *r;
 	LIST_HEAD(set);
 	int err;
+
+	scoped_guard(spinlock, &share_lock) {
+		r = redirect_find_locked(ip);
+		if (r && r->kind == kind)
+			return 0;
+	}
 
 	r = ftrace_redirect_alloc(ip, kind, "");
 	if (IS_ERR(r))
@@ -785,13 +847,6 @@ static struct ftrace_ops *find_direct_ops(unsigned long ip)
 	return NULL;
 }
 
-/* Has the site an owner who builds what ftrace_direct_target() asks for? */
-static bool direct_claimed(unsigned long ip)
-{
-	guard(spinlock)(&share_lock);
-	return direct_owner_find_locked(ip);
-}
-
 /**
  * ftrace_share_may_pair - may a redirect owner and a direct owner meet here?
  * @rec: the site, which one of them has and the other one asks for
@@ -801,7 +856,7 @@ static bool direct_claimed(unsigned long ip)
  * direct trampoline has to follow the ip on its stack; one that is entered by a
  * jmp finds none there, unless its owner asked ftrace_direct_target().
  *
- * Context: ftrace_lock and direct_mutex are held.
+ * Context: ftrace_lock is held, and direct_mutex if a direct owner asks.
  * Return: true, or false after one line in the log that names both.
  */
 bool ftrace_share_may_pair(struct dyn_ftrace *rec, struct ftrace_ops *ops)
@@ -1024,7 +1079,9 @@ void ftrace_share_commit(struct dyn_ftrace *rec, bool enable)
 
 	r->now = enable ? share_addr(r) : 0;
 	if (!r->owner && !r->now) {
+		/* Nobody tells us of the direct owner from now on */
 		WRITE_ONCE(r->handler, NULL);
+		WRITE_ONCE(r->direct, 0);
 		rec->flags &= ~FTRACE_FL_SHARED;
 	}
 }
@@ -1043,6 +1100,23 @@ struct ftrace_ops *ftrace_share_handler(struct dyn_ftrace *rec)
 }
 
 #ifdef CONFIG_HAVE_FTRACE_SHARE_CALLER
+/* The redirect owner alone, then the direct call */
+static __always_inline void share_visit_owners(struct ftrace_redirect *r, unsigned long ip,
+					       unsigned long parent_ip, struct ftrace_regs *fregs)
+{
+	struct ftrace_ops *op = READ_ONCE(r->handler);
+	unsigned long direct;
+
+	if (likely(op)) {
+		op->func(ip, parent_ip, op, fregs);
+		direct = READ_ONCE(r->direct);
+	} else {
+		direct = ftrace_find_rec_direct(ip);
+	}
+	if (likely(direct))
+		arch_ftrace_set_direct_caller(fregs, direct);
+}
+
 /*
  * Mode `paired`, called by ftrace_share_caller on every call of the site.
  *
@@ -1060,18 +1134,37 @@ void ftrace_share_paired_func(unsigned long ip, unsigned long parent_ip,
 	preempt_disable_notrace();
 	r = redirect_find_notrace(ip);
 	if (likely(r)) {
-		op = READ_ONCE(r->handler);
-		if (likely(op))
-			op->func(ip, parent_ip, op, fregs);
-		direct = READ_ONCE(r->direct);
+		share_visit_owners(r, ip, parent_ip, fregs);
 	} else {
 		direct = ftrace_find_rec_direct(ip);
+		if (direct)
+			arch_ftrace_set_direct_caller(fregs, direct);
 	}
-	if (likely(direct))
-		arch_ftrace_set_direct_caller(fregs, direct);
 	preempt_enable_notrace();
 }
 NOKPROBE_SYMBOL(ftrace_share_paired_func);
+
+/*
+ * There is no memory for the list of a site's ops, or it is about to leave the mode
+ * `listed`, or its redirect has ended: all ops there are, but if that is not possible
+ * in this recursion, the owners.
+ */
+static noinline_for_stack notrace void share_visit_all(struct ftrace_redirect *r, unsigned long ip,
+						       unsigned long parent_ip,
+						       struct ftrace_regs *fregs)
+{
+	int bit = trace_test_and_set_recursion(ip, parent_ip, TRACE_LIST_START);
+
+	if (bit < 0) {
+		if (r)
+			share_visit_owners(r, ip, parent_ip, fregs);
+		return;
+	}
+	/* It takes that bit itself */
+	trace_clear_recursion(bit);
+	arch_ftrace_ops_list_func(ip, parent_ip, NULL, fregs);
+}
+NOKPROBE_SYMBOL(share_visit_all);
 
 /*
  * Mode `listed`, called by ftrace_share_regs_caller on every call of the site.
@@ -1079,13 +1172,16 @@ NOKPROBE_SYMBOL(ftrace_share_paired_func);
  * The recursion that ftrace's own list guards against, a callback that calls a
  * traced function, drops the callbacks that may not be entered again. It must
  * not drop the redirect or the direct call: they guard themselves.
+ *
+ * Who changes the ip after the redirect owner has (a kprobe that has the function
+ * fail) is right about it: a trampoline that goes on by itself is left out.
  */
 void ftrace_share_listed_func(unsigned long ip, unsigned long parent_ip,
 			      struct ftrace_ops *op, struct ftrace_regs *fregs)
 {
+	unsigned long direct, redirected = 0;
 	struct ftrace_redirect *r;
 	struct share_ops *so;
-	unsigned long direct;
 	unsigned int i;
 	int bit;
 
@@ -1093,8 +1189,7 @@ void ftrace_share_listed_func(unsigned long ip, unsigned long parent_ip,
 	r = redirect_find_notrace(ip);
 	so = r ? rcu_dereference_raw_check(r->ops) : NULL;
 	if (unlikely(!so)) {
-		/* No memory for the list, or the redirect ended under us */
-		arch_ftrace_ops_list_func(ip, parent_ip, NULL, fregs);
+		share_visit_all(r, ip, parent_ip, fregs);
 		goto out;
 	}
 
@@ -1105,9 +1200,12 @@ void ftrace_share_listed_func(unsigned long ip, unsigned long parent_ip,
 			continue;
 		if (!(op->flags & FTRACE_OPS_FL_RCU) || rcu_is_watching())
 			op->func(ip, parent_ip, op, fregs);
+		if (op->flags & FTRACE_OPS_FL_IPMODIFY)
+			redirected = ftrace_regs_get_instruction_pointer(fregs);
 	}
 	direct = READ_ONCE(r->direct);
-	if (direct)
+	if (direct && (!ftrace_is_jmp(direct) ||
+		       redirected == ftrace_regs_get_instruction_pointer(fregs)))
 		arch_ftrace_set_direct_caller(fregs, direct);
 	if (likely(bit >= 0))
 		trace_clear_recursion(bit);
