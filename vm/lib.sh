@@ -125,21 +125,21 @@ step() {
 	say "  done in $(elapsed)"
 }
 
-# qemu_arguments SMP THREADS ICOUNT: sets the array qemu, from these (the last
-# two may be empty) and from what this machine can do.
+# qemu_arguments SMP THREADS ICOUNT CPU: sets the array qemu, from these (all but
+# the first may be empty) and from what this machine can do.
 qemu_arguments() {
-	local smp=$1 threads=${2:-single} icount=$3
+	local smp=$1 threads=${2:-single} icount=$3 cpu=${4:-max}
 
 	qemu=(qemu-system-x86_64)
 	command -v "${qemu[0]}" >/dev/null ||
 		die $E_QEMU "no ${qemu[0]}: run 'make packages'"
 	if [ -n "$icount" ]; then
 		smp=1
-		qemu+=(-accel "tcg,thread=single" -icount "shift=0,sleep=off" -cpu max)
+		qemu+=(-accel "tcg,thread=single" -icount "shift=0,sleep=off" -cpu "$cpu")
 	elif [ -n "${KVM:-}" ] && kvm_boots; then
 		qemu+=(-accel kvm -cpu host)
 	else
-		qemu+=(-accel "tcg,thread=$threads" -cpu max)
+		qemu+=(-accel "tcg,thread=$threads" -cpu "$cpu")
 	fi
 	qemu+=(-smp "$smp" -nodefaults -no-user-config -display none -no-reboot)
 }

@@ -32,6 +32,13 @@
  *	unloading frees at the same time.
  * r5	A function that BTF has twice gets two trampolines, and one of them is
  *	still called when it has been freed.
+ *
+ * And what only a kernel can do in which redirects settle:
+ *
+ * s1	A kprobe that has the function fail is not heard, since the trampoline goes on
+ *	by itself.
+ * s2	When ftrace has died, a livepatch is replaced and unloaded, although its
+ *	functions are still jumped to. Only run by name: there is no ftrace after it.
  */
 
 #define _GNU_SOURCE
@@ -1109,10 +1116,71 @@ static void r5_two_ids(void)
 		remove_module(TWINS);
 }
 
+/*
+ * s1, s2: where a redirect settles
+ */
+
+#define FAIL	"test_klp_share_fail"
+#define KILL	"test_klp_share_kill"
+#define REPLACE	"test_klp_share_replace"
+
+/* By this task, which is the one that fails. */
+static long call_one(int arg)
+{
+	struct klp_share_call c = { .function = KLP_SHARE_ONE, .arg = arg };
+
+	return ioctl(share_fd, KLP_SHARE_CALL, &c) ? -errno : c.ret[0];
+}
+
+static void s1_override(void)
+{
+	static const char *const progs[] = { "run_fentry", "run_fexit", "run_fsession" };
+	struct party p;
+	unsigned int i;
+
+	target_comes();
+	/* First, so that ftrace asks it after the livepatch. */
+	expect(FAIL, load_module(FAIL, "function=" ONE " ret=-77"), 0);
+	add_livepatch(PATCH_ONE);
+	for (i = 0; i < ARRAY_SIZE(progs); i++) {
+		expect("attaching", add_party(&p, progs[i]), 0);
+		expect("a call", call_one(1), 101);
+		expect("arming", write_file("/sys/module/" FAIL "/parameters/nth", "1"), 0);
+		expect("the call that fails", call_one(1), -77);
+		expect("the next call", call_one(1), 101);
+		free_party(&p);
+	}
+	remove_livepatch(PATCH_ONE);
+	remove_module(FAIL);
+	target_goes();
+}
+
+static void s2_dead(void)
+{
+	char param[64];
+
+	target_comes();
+	add_livepatch(PATCH_ONE);
+	snprintf(param, sizeof(param), "ftrace_kill=%lu", symbol_address("ftrace_kill"));
+	expect(KILL, load_module(KILL, param), 0);
+	expect("replacing it", load_module(REPLACE, ""), -ENODEV);
+	expect("disabling it", disable_livepatch(PATCH_ONE), -ENODEV);
+	expect("its transition", in_transition(PATCH_ONE), 0);
+	expect("a call", call_one(1), 101);
+}
+
+/**
+ * struct test - a test
+ * @name:	by which it is called
+ * @what:	what it proves
+ * @run:	runs it
+ * @named:	only if it is called by its name
+ */
 static const struct test {
 	const char *name;
 	const char *what;
 	void (*run)(void);
+	bool named;
 } tests[] = {
 	{ "f1_kprobe", "fexit with a kprobe that leaves the ip alone", f1_kprobe },
 	{ "f1_transition", "fexit called by a task that is not patched yet", f1_transition },
@@ -1132,6 +1200,8 @@ static const struct test {
 	{ "r3_kprobe", "a change elsewhere beside two kprobes", r3_kprobe },
 	{ "r4_module_unload", "changes while a module unloads", r4_module_unload },
 	{ "r5_two_ids", "one function with two ids", r5_two_ids },
+	{ "s1_override", "a kprobe that has the function fail is heard", s1_override },
+	{ "s2_dead", "no livepatch is replaced or disabled when ftrace is dead", s2_dead, true },
 };
 
 static void usage(FILE *to)
@@ -1144,7 +1214,7 @@ static bool chosen(const struct test *test, char **names)
 	size_t len;
 
 	if (!*names)
-		return true;
+		return !test->named;
 	for (; *names; names++) {
 		len = strlen(*names);
 		if (!strncmp(test->name, *names, len) &&
