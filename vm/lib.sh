@@ -53,12 +53,24 @@ kernel_name() {
 }
 
 kernel_make() {	# kernel_make TREE ARGUMENT...
-	local tree=$1 compiler=(CC="ccache gcc")
+	local tree=$1 special=(CC="ccache gcc") object
 
 	shift
-	# What only clang can.
-	[ "${FLAVOR:-}" != cfi ] || compiler=(LLVM=-19 CC="ccache clang-19")
-	make -C "$tree" -j"$(nproc)" "${compiler[@]}" HOSTCC="ccache gcc" "$@"
+	case "${FLAVOR:-}" in
+	cfi)
+		# What only clang can.
+		special=(LLVM=-19 CC="ccache clang-19")
+		;;
+	kcsan)
+		# What this project changes.
+		special+=(KCSAN_SANITIZE=n)
+		for object in ftrace ftrace_direct_share trampoline kprobes core patch \
+			transition shadow state; do
+			special+=("KCSAN_SANITIZE_$object.o=y")
+		done
+		;;
+	esac
+	make -C "$tree" -j"$(nproc)" "${special[@]}" HOSTCC="ccache gcc" "$@"
 }
 
 say() {

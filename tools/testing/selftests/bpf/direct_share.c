@@ -24,10 +24,12 @@
  *	syscall	 a system call
  *	reload	 a function of a module that goes and comes back
  *	stalled	 a livepatch transition that lasts, with tasks of either state
+ *	ip	 every program that calls the function, and every way in which a
+ *		 redirect owner moves the ip, or leaves it alone
  *	switch	 the switch in tracefs/direct_share, turned under way
  *
  * --hold runs them with that switch at "paired", where each call is asked about.
- * --part=N/M runs the Nth of M parts of the pairs and triples, --match=TEXT those
+ * --part=N/M runs the Nth of M parts of pairs, triples and ip, --match=TEXT those
  * of them with TEXT in their names, --except=TEXT those without. One processor is
  * best: there a livepatch transition is over at once, with more of them it takes a
  * second or two.
@@ -1620,6 +1622,101 @@ static int stalled(bool run)
 }
 
 /*
+ * Who moves the ip, and who leaves it alone: an unpatched task in a transition, the
+ * nop of an atomic replace, a kprobe. A trampoline that goes on to where the ip points
+ * enters the function behind its ENDBR then, which only a processor with IBT minds.
+ */
+
+static void ip_livepatch(enum party p)
+{
+	do_attach(PATCH);
+	do_attach(p);
+	check();
+	do_detach(p);
+	do_detach(PATCH);
+}
+
+static void ip_kprobe(enum party p)
+{
+	do_attach(KPROBE_POST);
+	do_attach(p);
+	check();
+	do_detach(p);
+	do_detach(KPROBE_POST);
+}
+
+static void ip_transition(enum party p)
+{
+	pid_t sleeper = fall_asleep();
+
+	do_attach(p);
+	stall_loading(PATCH);
+	now_attached(PATCH);
+	check_both(targets[0], 100, sleeper, 0);
+	expect_woken(sleeper, 1);
+	expect_no_transition(party_module(PATCH));
+	check();
+	do_detach(p);
+	do_detach(PATCH);
+}
+
+static void ip_nop(enum party p)
+{
+	pid_t sleeper;
+
+	do_attach(PATCH);
+	sleeper = fall_asleep();
+	stall_loading(REPLACE_OTHER);
+	do_attach(p);
+	check_both(targets[0], 0, sleeper, 100);
+	expect_woken(sleeper, 101);
+	expect_no_transition(party_module(REPLACE_OTHER));
+	now_attached(REPLACE_OTHER);
+	check();
+	do_detach(p);
+	do_detach(PATCH);
+	do_detach(REPLACE_OTHER);
+}
+
+static const struct {
+	const char *name;
+	void (*run)(enum party p);
+} ip_ways[] = {
+	{ "livepatch", ip_livepatch },
+	{ "kprobe with post_handler", ip_kprobe },
+	{ "task that is not patched yet", ip_transition },
+	{ "nop of an atomic replace", ip_nop },
+};
+
+static int who_moves_the_ip(bool run)
+{
+	static const enum party programs[] = { FENTRY, FEXIT, FMOD_RET, FSESSION };
+	unsigned int i, way, prog;
+	int results = 0;
+
+	if (run) {
+		new_target("klp_share_target_one", KLP_SHARE_ONE);
+		begin_section("test_klp_share_all");
+	}
+	for (i = 0; i < ARRAY_SIZE(programs) * ARRAY_SIZE(ip_ways); i++) {
+		prog = programs[i / ARRAY_SIZE(ip_ways)];
+		way = i % ARRAY_SIZE(ip_ways);
+		if (!wanted(i, "%s, %s", parties[prog].name, ip_ways[way].name))
+			continue;
+		results++;
+		if (!run)
+			continue;
+		ip_ways[way].run(prog);
+		detach_all();
+		check_gone();
+		result("ip: %s, %s", parties[prog].name, ip_ways[way].name);
+	}
+	if (run)
+		end_section();
+	return results + 1;
+}
+
+/*
  * The switch in tracefs: all sites are asked on each call, or none that need not
  */
 
@@ -1752,6 +1849,7 @@ static const struct section {
 	{ "syscall", system_call },
 	{ "reload", reload },
 	{ "stalled", stalled },
+	{ "ip", who_moves_the_ip },
 	{ "switch", switch_modes },
 };
 
