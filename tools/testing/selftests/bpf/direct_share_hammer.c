@@ -4,8 +4,8 @@
  * One task calls a function without pause, another one does at random all that
  * can be done to its fentry site.
  *
- *	direct_share_hammer [--calls=N] [--changes=N] [--seed=N] [--stretch] [--force]
- *			    [--lie] [--modules=DIR]
+ *	direct_share_hammer [--calls=N] [--changes=N] [--minutes=N] [--seed=N] [--noise]
+ *			    [--stretch] [--force] [--lie] [--modules=DIR]
  *
  * The caller does so in the kernel, hundreds of calls at a time without being
  * preempted (KLP_SHARE_HAMMER). Livepatch does not change the state of a running
@@ -19,7 +19,8 @@
  * The other task enables, disables, reverses and replaces livepatches, attaches
  * and detaches programs of each type, tracers and kprobes, and turns the switch in
  * tracefs/direct_share. Its dice are those of --seed, which is printed. It ends when
- * there were as many calls and as many changes as asked for.
+ * there were as many calls and as many changes as asked for, and when that many
+ * minutes are over. --noise adds a third task, see direct_share_noise.h.
  *
  * --stretch has each change of the site take until some calls have met its int3,
  * and asserts that they did. --force ends with a transition that is forced, after
@@ -47,6 +48,7 @@
 #include <unistd.h>
 
 #include "kselftest.h"
+#include "direct_share_noise.h"
 #include "direct_share_party.h"
 #include "direct_share_util.h"
 #include "direct_share_faults.skel.h"
@@ -264,7 +266,7 @@ static int version_of(int height)
 	return 0;
 }
 
-static bool tracing, probed, held, can_settle;
+static bool tracing, probed, held, can_settle, noise;
 
 enum { ENABLE, DISABLE, REVERSE, ATTACH, DETACH, TRACE, UNTRACE, PROBE, UNPROBE, SWITCH, OPS };
 
@@ -287,6 +289,12 @@ static void did(int op, const char *what, int err)
 	if (err)
 		failed(what, err);
 	done[op]++;
+}
+
+/* Another livepatch is in transition, which the noise has begun. */
+static bool refused(int err)
+{
+	return noise && err == -EBUSY;
 }
 
 /* Modes that were seen, and how often another one than the time before */
@@ -390,7 +398,8 @@ static void enable(struct patch *p)
 	set_versions(version_of(lp.height - 1), version_of(lp.height));
 	doing(op_names[ENABLE]);
 	err = load_module(p->name, "");
-	did(ENABLE, p->name, err);
+	if (!refused(err))
+		did(ENABLE, p->name, err);
 	if (err) {
 		lp.height--;
 		set_versions(version_of(lp.height), version_of(lp.height));
@@ -416,7 +425,8 @@ static void disable(void)
 	set_versions(version_of(lp.height - 1), version_of(lp.height));
 	doing(op_names[DISABLE]);
 	err = write_enabled(false);
-	did(DISABLE, "disabling", err);
+	if (!refused(err))
+		did(DISABLE, "disabling", err);
 	if (err) {
 		set_versions(version_of(lp.height), version_of(lp.height));
 		return;
@@ -599,14 +609,15 @@ static void clean_up(void)
 }
 
 /* Returns how long it took. */
-static double hammer(unsigned long calls, unsigned int changes)
+static double hammer(unsigned long calls, unsigned int changes, unsigned int minutes)
 {
-	double start = seconds(), last = start;
+	double start = seconds(), last = start, end = start + 60.0 * minutes;
 	unsigned long until = board->calls + calls;
 	unsigned long before = board->calls;
 	unsigned int i;
 
-	for (i = 0; (board->calls < until || i < changes) && !board->wrong && failures < 5; i++) {
+	for (i = 0; (board->calls < until || i < changes || seconds() < end) &&
+	     !board->wrong && failures < 5; i++) {
 		change_something();
 		if (seconds() > last + PATIENCE) {
 			if (board->calls == before) {
@@ -698,6 +709,8 @@ int main(int argc, char **argv)
 		{ "calls", required_argument, NULL, 'c' },
 		{ "changes", required_argument, NULL, 'n' },
 		{ "seed", required_argument, NULL, 's' },
+		{ "minutes", required_argument, NULL, 't' },
+		{ "noise", no_argument, NULL, 'N' },
 		{ "stretch", no_argument, NULL, 'x' },
 		{ "force", no_argument, NULL, 'f' },
 		{ "lie", no_argument, NULL, 'l' },
@@ -705,7 +718,7 @@ int main(int argc, char **argv)
 		{ }
 	};
 	unsigned long calls = 10000000;
-	unsigned int i, changes = 500, seed = time(NULL);
+	unsigned int i, changes = 500, minutes = 0, seed = time(NULL);
 	bool stretch = false, force = false;
 	const char *complaint;
 	struct stat st;
@@ -723,6 +736,12 @@ int main(int argc, char **argv)
 			break;
 		case 's':
 			seed = strtoul(optarg, NULL, 0);
+			break;
+		case 't':
+			minutes = strtoul(optarg, NULL, 0);
+			break;
+		case 'N':
+			noise = true;
 			break;
 		case 'x':
 			stretch = true;
@@ -744,7 +763,7 @@ int main(int argc, char **argv)
 	begin();
 	if (processors() < 2)
 		ksft_exit_skip("one processor: nothing happens at the same time\n");
-	ksft_set_plan(3 + stretch + force);
+	ksft_set_plan(3 + stretch + force + noise);
 	ksft_print_msg("--calls=%lu --changes=%u --seed=%u\n", calls, changes, seed);
 	srandom(seed);
 	can_settle = !stat(TRACEFS "/direct_share", &st) && st.st_mode & 0200;
@@ -764,10 +783,14 @@ int main(int argc, char **argv)
 
 	listen_to_kernel();
 	caller = start_caller();
-	pin(1);
+	/* The second processor comes and goes with the noise. */
+	if (noise)
+		start_noise(seed, caller);
+	else
+		pin(1);
 	if (stretch)
 		stretched(true);
-	took = hammer(calls, changes);
+	took = hammer(calls, changes, minutes);
 	clean_up();
 	result("each call is of the right version, and runs each program once", board->checked);
 	if (stretch) {
@@ -776,11 +799,13 @@ int main(int argc, char **argv)
 	}
 	if (force) {
 		force_transition();
-		took += hammer(calls, changes);
+		took += hammer(calls, changes, minutes);
 		clean_up();
 		result("so is each after a forced transition", true);
 	}
 	print_statistics(took);
+	if (noise)
+		ksft_test_result(stop_noise(), "there was noise of every kind\n");
 	ksft_test_result(mode_changes > 20 && done[ENABLE] && done[DISABLE] && done[ATTACH] &&
 			 done[DETACH] && done[TRACE], "enough has happened\n");
 	board->stop = true;

@@ -1,0 +1,362 @@
+// SPDX-License-Identifier: GPL-2.0
+
+/* See direct_share_noise.h. */
+
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <linux/bpf.h>
+#include <linux/perf_event.h>
+
+#include "kselftest.h"
+#include "direct_share_noise.h"
+#include "direct_share_party.h"
+#include "direct_share_util.h"
+#include "direct_share_faults.skel.h"
+
+#define ONE		"klp_share_target_one"
+#define OTHER		"klp_share_target_other"
+#define OTHER_PATCH	"test_klp_share_other"
+#define TWINS		"test_klp_share_twins"
+#define NOISE		TRACEFS "/instances/direct_share_noise"
+#define FREEZER		"/sys/fs/cgroup/direct_share_noise"
+#define CPU1		"/sys/devices/system/cpu/cpu1/online"
+
+static pid_t caller, noise;
+
+/* Programs of its own, beside those that are looked at */
+static struct party parties[6];
+static const char *const party_names[ARRAY_SIZE(parties)] = {
+	"run_fentry", "run_fexit", "run_fmod_ret", "run_fsession", "run_fentry", "run_fexit",
+};
+
+static void load_parties(void)
+{
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(parties); i++)
+		load_party(&parties[i], party_names[i], i < 4 ? ONE : OTHER);
+}
+
+static int toggle_program(void)
+{
+	struct party *p = &parties[random() % ARRAY_SIZE(parties)];
+
+	return p->link ? detach_party(p) : attach_party(p);
+}
+
+/* Half of a call that makes sense, with the other half at random */
+static int nonsense_to_bpf(void)
+{
+	static const int commands[] = {
+		BPF_LINK_CREATE, BPF_LINK_UPDATE, BPF_LINK_DETACH, BPF_RAW_TRACEPOINT_OPEN,
+		BPF_LINK_GET_FD_BY_ID, BPF_PROG_ATTACH,
+	};
+	static const int types[] = {
+		BPF_TRACE_FENTRY, BPF_TRACE_FEXIT, BPF_MODIFY_RETURN, BPF_TRACE_ITER, BPF_LSM_MAC,
+	};
+	int command = commands[random() % ARRAY_SIZE(commands)], fd;
+	struct party *p = &parties[random() % ARRAY_SIZE(parties)];
+	unsigned char bytes[sizeof(union bpf_attr)];
+	union bpf_attr attr;
+	unsigned int i;
+
+	for (i = 0; i < sizeof(bytes); i++)
+		bytes[i] = random() % 4 ? 0 : random();
+	memcpy(&attr, bytes, sizeof(attr));
+	if (command == BPF_LINK_CREATE && random() % 4) {
+		attr.link_create.prog_fd = bpf_program__fd(p->prog);
+		attr.link_create.attach_type = types[random() % ARRAY_SIZE(types)];
+	} else if (p->link && random() % 4) {
+		attr.link_update.link_fd = bpf_link__fd(p->link);
+	}
+	fd = syscall(SYS_bpf, command, &attr, sizeof(attr));
+	if (fd > 2)
+		close(fd);
+	return 0;
+}
+
+static int perf_kprobe(void)
+{
+	static int fds[2] = { -1, -1 }, type;
+	struct perf_event_attr attr = {};
+	int i = random() % ARRAY_SIZE(fds);
+	char *text;
+
+	if (fds[i] >= 0) {
+		close(fds[i]);
+		fds[i] = -1;
+		return 0;
+	}
+	if (!type) {
+		text = read_file("/sys/bus/event_source/devices/kprobe/type");
+		type = text ? atoi(text) : -1;
+	}
+	attr.size = sizeof(attr);
+	attr.type = type;
+	attr.config = random() % 2;	/* a return probe */
+	attr.kprobe_func = (unsigned long)(random() % 4 ? ONE : OTHER);
+	attr.probe_offset = random() % 4 ? 0 : random() % 32;
+	fds[i] = syscall(SYS_perf_event_open, &attr, -1, 0, -1, PERF_FLAG_FD_CLOEXEC);
+	return fds[i] < 0 ? -errno : 0;
+}
+
+static int tracefs_kprobe(void)
+{
+	static bool there;
+	int err;
+
+	if (!there) {
+		err = write_file(TRACEFS "/kprobe_events", "p:share_noise " ONE "\n");
+		there = !err;
+		return err;
+	}
+	if (random() % 2)
+		return write_file(TRACEFS "/events/kprobes/share_noise/enable",
+				  random() % 2 ? "1" : "0");
+	write_file(TRACEFS "/events/kprobes/share_noise/enable", "0");
+	err = write_file(TRACEFS "/kprobe_events", "-:share_noise\n");
+	there = err;
+	return err;
+}
+
+static int tracer(void)
+{
+	static const char *const filters[] = {
+		ONE, OTHER, "klp_share_*", "*:mod:test_klp_share_target", "no_such_function", "!*",
+	};
+	static const char *const tracers[] = { "nop", "function", "function_graph", "nonsense" };
+
+	if (random() % 2)
+		write_file(NOISE "/set_ftrace_filter", filters[random() % ARRAY_SIZE(filters)]);
+	return write_file(NOISE "/current_tracer", tracers[random() % ARRAY_SIZE(tracers)]);
+}
+
+static int turn_switch(void)
+{
+	static const char *const words[] = { "paired", "fused", "fused", "listed", "", "p" };
+
+	read_file(TRACEFS "/enabled_functions");
+	read_file(TRACEFS "/touched_functions");
+	write_file(TRACEFS "/direct_share", words[random() % ARRAY_SIZE(words)]);
+	return read_file(TRACEFS "/direct_share") ? 0 : -errno;
+}
+
+/* Nothing that a livepatch would obey */
+static int nonsense_to_livepatch(void)
+{
+	static const char *const names[] = {
+		"test_klp_share_patch", "test_klp_share_patch2", "test_klp_share_replace",
+	};
+	static const char *const files[] = { "enabled", "transition", "force", "replace" };
+	char path[256];
+
+	snprintf(path, sizeof(path), KLP "/%s/%s", names[random() % ARRAY_SIZE(names)],
+		 files[random() % ARRAY_SIZE(files)]);
+	write_file(path, random() % 2 ? "x" : "7 1");
+	read_file(path);
+	return 0;
+}
+
+/* That of the other function: it may be refused, and may be replaced by others. */
+static int livepatch_other(void)
+{
+	char path[256];
+
+	snprintf(path, sizeof(path), "/sys/module/%s", OTHER_PATCH);
+	if (access(path, F_OK))
+		return load_module(OTHER_PATCH, "");
+	snprintf(path, sizeof(path), KLP "/%s", OTHER_PATCH);
+	if (!access(path, F_OK))
+		return disable_livepatch(OTHER_PATCH);
+	return try_unload_module(OTHER_PATCH);
+}
+
+static int module_of_functions(void)
+{
+	if (!access("/sys/module/" TWINS, F_OK)) {
+		read_file("/sys/module/" TWINS "/parameters/call");
+		return try_unload_module(TWINS);
+	}
+	return load_module(TWINS, "");
+}
+
+/* Half of the memory, for a moment; the first to go if that was too much */
+static int eat_memory(void)
+{
+	long pages = sysconf(_SC_AVPHYS_PAGES) / 2;
+	size_t size = pages * sysconf(_SC_PAGESIZE);
+	pid_t child = fork();
+	char *memory;
+
+	if (child < 0)
+		return -errno;
+	if (child) {
+		waitpid(child, NULL, 0);
+		write_file("/proc/sys/vm/drop_caches", "3");
+		return 0;
+	}
+	write_file("/proc/self/oom_score_adj", "1000");
+	memory = mmap(NULL, size, PROT_READ | PROT_WRITE,
+		      MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+	usleep(20000);
+	_exit(memory == MAP_FAILED);
+}
+
+static int unplug(void)
+{
+	int err = write_file(CPU1, "0");
+
+	usleep(random() % 50000);
+	return write_file(CPU1, "1") ?: err;
+}
+
+static int stop_caller(void)
+{
+	if (kill(caller, SIGSTOP))
+		return -errno;
+	usleep(random() % 50000);
+	kill(caller, SIGCONT);
+	return 0;
+}
+
+static int freeze_caller(void)
+{
+	int err;
+
+	err = write_file(FREEZER "/cgroup.freeze", "1");
+	usleep(random() % 50000);
+	return write_file(FREEZER "/cgroup.freeze", "0") ?: err;
+}
+
+/**
+ * struct kind - a kind of noise
+ * @name:	for messages
+ * @make:	makes it; an error is no fault
+ * @weight:	how often, among the others
+ */
+static const struct kind {
+	const char *name;
+	int (*make)(void);
+	unsigned int weight;
+} kinds[] = {
+	{ "attach or detach a program", toggle_program, 20 },
+	{ "nonsense to bpf(2)", nonsense_to_bpf, 40 },
+	{ "kprobe of perf", perf_kprobe, 10 },
+	{ "kprobe of tracefs", tracefs_kprobe, 10 },
+	{ "tracer", tracer, 6 },
+	{ "switch, and all files of sites", turn_switch, 4 },
+	{ "nonsense to livepatch", nonsense_to_livepatch, 10 },
+	{ "livepatch of another function", livepatch_other, 5 },
+	{ "module that comes and goes", module_of_functions, 5 },
+	{ "no memory", eat_memory, 1 },
+	{ "processor that goes and comes", unplug, 1 },
+	{ "stopped caller", stop_caller, 2 },
+	{ "frozen caller", freeze_caller, 2 },
+};
+
+#define KINDS	ARRAY_SIZE(kinds)
+
+static struct {
+	volatile bool stop;
+	volatile unsigned long tried[KINDS], done[KINDS];
+} *shared;
+
+static const struct kind *throw_dice(void)
+{
+	unsigned int i, sum = 0;
+	int dice;
+
+	for (i = 0; i < KINDS; i++)
+		sum += kinds[i].weight;
+	dice = random() % sum;
+	for (i = 0; dice >= (int)kinds[i].weight; i++)
+		dice -= kinds[i].weight;
+	return &kinds[i];
+}
+
+static void undo(void)
+{
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(parties); i++)
+		free_party(&parties[i]);
+	write_file(TRACEFS "/events/kprobes/share_noise/enable", "0");
+	write_file(TRACEFS "/kprobe_events", "-:share_noise\n");
+	write_file(TRACEFS "/direct_share", "fused");
+	write_file(NOISE "/current_tracer", "nop");
+	rmdir(NOISE);
+	wait_until(livepatch_other() != -EBUSY && access("/sys/module/" OTHER_PATCH, F_OK));
+	wait_until(access("/sys/module/" TWINS, F_OK) || !try_unload_module(TWINS));
+	write_file(CPU1, "1");
+}
+
+static void make_noise(void)
+{
+	const struct kind *kind;
+
+	load_parties();
+	mkdir(NOISE, 0700);
+	while (!shared->stop) {
+		kind = throw_dice();
+		shared->tried[kind - kinds]++;
+		if (!kind->make())
+			shared->done[kind - kinds]++;
+		usleep(random() % 2000);
+	}
+	undo();
+}
+
+void start_noise(unsigned int seed, pid_t pid)
+{
+	char text[16];
+
+	caller = pid;
+	shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS,
+		      -1, 0);
+	if (shared == MAP_FAILED)
+		ksft_exit_fail_perror("mmap");
+	mkdir(FREEZER, 0700);
+	snprintf(text, sizeof(text), "%d", caller);
+	if (write_file(FREEZER "/cgroup.procs", text))
+		ksft_exit_fail_perror(FREEZER);
+	fflush(stdout);
+	noise = fork();
+	if (noise < 0)
+		ksft_exit_fail_perror("fork");
+	if (noise)
+		return;
+	srandom(seed);
+	make_noise();
+	_exit(0);
+}
+
+bool stop_noise(void)
+{
+	bool all = true;
+	unsigned int i;
+	int status;
+
+	shared->stop = true;
+	if (waitpid(noise, &status, 0) != noise || status) {
+		ksft_print_msg("the noise ended with status %#x\n", status);
+		all = false;
+	}
+	for (i = 0; i < KINDS; i++) {
+		ksft_print_msg("%6lu times of %6lu: %s\n", shared->done[i], shared->tried[i],
+			       kinds[i].name);
+		all = all && shared->done[i];
+	}
+	return all;
+}

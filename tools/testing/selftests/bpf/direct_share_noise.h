@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+#ifndef _DIRECT_SHARE_NOISE_H
+#define _DIRECT_SHARE_NOISE_H
+
+/*
+ * A task that does at random what has to make no difference to calls of
+ * klp_share_target_one: all that can be asked of the kernel about fentry sites,
+ * sense and nonsense, and what disturbs: no memory, a processor that goes and
+ * comes, tasks that are stopped and frozen. What a call returns, and the programs
+ * of others, it leaves alone.
+ */
+
+#include <stdbool.h>
+#include <sys/types.h>
+
+/* @caller: a task to be stopped and frozen for a moment, now and then */
+void start_noise(unsigned int seed, pid_t caller);
+
+/* All is undone, and said how often what was done; false if something never was */
+bool stop_noise(void);
+
+#endif /* _DIRECT_SHARE_NOISE_H */
