@@ -2,11 +2,12 @@
 #
 # From a clone to a running kernel. Each target does all that it needs first.
 
-# The user's tree instead of Debian's source; the unpatched kernel; the kernel
-# with lock debugging; KVM where a guest boots with it; tests by name.
-export KSRC STOCK DEBUG KVM TESTS
+# The user's tree instead of Debian's source; the unpatched kernel; a kernel with
+# other options; KVM where a guest boots with it; tests by name.
+export KSRC STOCK DEBUG FLAVOR KVM TESTS
 
-.PHONY: help packages kernel demo test shell bench clean
+.PHONY: help packages kernel demo test shell bench clean test-debug test-races test-faults \
+	test-ibt test-upstream test-mitigations test-hammer test-all
 
 help:
 	@echo "make demo      boot the kernel, show a livepatch and BPF programs at one function"
@@ -17,10 +18,19 @@ help:
 	@echo "make packages  install the Debian packages that all of this needs"
 	@echo "make clean     remove what was built (the compiler cache and downloads stay)"
 	@echo
-	@echo "KSRC=DIR  a Linux 7.3 source tree of yours (only read), not Debian's"
-	@echo "STOCK=1   the same on the unpatched kernel"
-	@echo "DEBUG=1   the same with lockdep and its friends"
-	@echo "KVM=1     use KVM, if a guest boots with it"
+	@echo "make test-debug        all tests, with KASAN, UBSAN, lockdep and kmemleak"
+	@echo "make test-races        the tests of two processors, with KCSAN"
+	@echo "make test-faults       each allocation fails once, and each call that can"
+	@echo "make test-ibt          a processor with IBT, the unpatched kernel beside ours"
+	@echo "make test-upstream     Linux's own suites, the unpatched kernel beside ours"
+	@echo "make test-mitigations  other mitigations, unwinder, preemption"
+	@echo "make test-hammer       half an hour at one site, with noise around it"
+	@echo "make test-all          all of these"
+	@echo
+	@echo "KSRC=DIR     a Linux 7.3 source tree of yours (only read), not Debian's"
+	@echo "STOCK=1      the same on the unpatched kernel"
+	@echo "FLAVOR=NAME  the same with the options of vm/config.NAME (DEBUG=1: debug)"
+	@echo "KVM=1        use KVM, if a guest boots with it"
 
 packages:
 	@vm/packages
@@ -41,6 +51,33 @@ bench: packages
 	@STOCK= vm/kernel
 	@STOCK=1 vm/kernel
 	@bench/run
+
+# Not under Bochs, where sanitizers take hours, and not what is of this kernel anyway.
+test-debug: packages
+	@FLAVOR=debug vm/kernel
+	@FLAVOR=debug SKIP='^(splats|overlay|ibt-|lock-)' vm/test
+
+test-races: packages
+	@FLAVOR=kcsan vm/kernel
+	@FLAVOR=kcsan TESTS='^share-(locks|parked|hammer|noise|stalled)' vm/test
+
+test-faults: kernel
+	@vm/test vm/tests.faults
+
+test-ibt: kernel
+	@STOCK=1 vm/kernel
+	@vm/ibt
+
+test-upstream:
+	@vm/upstream
+
+test-mitigations: kernel
+	@vm/test vm/tests.mitigations
+
+test-hammer: kernel
+	@vm/test vm/tests.hammer
+
+test-all: test test-debug test-races test-ibt test-upstream test-mitigations test-hammer
 
 clean:
 	rm -rf build

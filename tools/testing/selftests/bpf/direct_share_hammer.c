@@ -291,12 +291,6 @@ static void did(int op, const char *what, int err)
 	done[op]++;
 }
 
-/* Another livepatch is in transition, which the noise has begun. */
-static bool refused(int err)
-{
-	return noise && err == -EBUSY;
-}
-
 /* Modes that were seen, and how often another one than the time before */
 static struct {
 	const char *name;
@@ -388,21 +382,23 @@ static void settle(void)
 	set_versions(version_of(lp.height), version_of(lp.height));
 	for (i = 0; i < n; i++)
 		unload_patch(gone[i]);
+	unlock_transitions();
 }
 
 static void enable(struct patch *p)
 {
 	int err;
 
+	lock_transitions();
 	lp.stack[lp.height++] = p;
 	set_versions(version_of(lp.height - 1), version_of(lp.height));
 	doing(op_names[ENABLE]);
 	err = load_module(p->name, "");
-	if (!refused(err))
-		did(ENABLE, p->name, err);
+	did(ENABLE, p->name, err);
 	if (err) {
 		lp.height--;
 		set_versions(version_of(lp.height), version_of(lp.height));
+		unlock_transitions();
 		return;
 	}
 	p->loaded = true;
@@ -422,13 +418,14 @@ static void disable(void)
 {
 	int err;
 
+	lock_transitions();
 	set_versions(version_of(lp.height - 1), version_of(lp.height));
 	doing(op_names[DISABLE]);
 	err = write_enabled(false);
-	if (!refused(err))
-		did(DISABLE, "disabling", err);
+	did(DISABLE, "disabling", err);
 	if (err) {
 		set_versions(version_of(lp.height), version_of(lp.height));
+		unlock_transitions();
 		return;
 	}
 	lp.moving = true;
@@ -671,6 +668,7 @@ static void force_transition(void)
 	board->lower = 100;
 	board->upper = 100;
 	end_change();
+	unlock_transitions();
 	wake_up(sleeper);
 }
 

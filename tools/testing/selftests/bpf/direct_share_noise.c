@@ -35,6 +35,25 @@
 
 static pid_t caller, noise;
 
+static int lock = -1;
+
+void lock_transitions(void)
+{
+	if (lock >= 0 && lockf(lock, F_LOCK, 0))
+		ksft_exit_fail_perror("lockf");
+}
+
+static bool trylock_transitions(void)
+{
+	return !lockf(lock, F_TLOCK, 0);
+}
+
+void unlock_transitions(void)
+{
+	if (lock >= 0)
+		lockf(lock, F_ULOCK, 0);
+}
+
 /* Programs of its own, beside those that are looked at */
 static struct party parties[6];
 static const char *const party_names[ARRAY_SIZE(parties)] = {
@@ -169,8 +188,8 @@ static int nonsense_to_livepatch(void)
 	return 0;
 }
 
-/* That of the other function: it may be refused, and may be replaced by others. */
-static int livepatch_other(void)
+/* That of the other function: it may have been replaced by others. */
+static int change_livepatch(void)
 {
 	char path[256];
 
@@ -181,6 +200,18 @@ static int livepatch_other(void)
 	if (!access(path, F_OK))
 		return disable_livepatch(OTHER_PATCH);
 	return try_unload_module(OTHER_PATCH);
+}
+
+static int livepatch_other(void)
+{
+	int err;
+
+	if (!trylock_transitions())
+		return -EBUSY;
+	err = change_livepatch();
+	wait_until(!in_transition(OTHER_PATCH));
+	unlock_transitions();
+	return err;
 }
 
 static int module_of_functions(void)
@@ -297,7 +328,7 @@ static void undo(void)
 	write_file(TRACEFS "/direct_share", "fused");
 	write_file(NOISE "/current_tracer", "nop");
 	rmdir(NOISE);
-	wait_until(livepatch_other() != -EBUSY && access("/sys/module/" OTHER_PATCH, F_OK));
+	wait_until(access("/sys/module/" OTHER_PATCH, F_OK) || (livepatch_other(), false));
 	wait_until(access("/sys/module/" TWINS, F_OK) || !try_unload_module(TWINS));
 	write_file(CPU1, "1");
 }
@@ -325,8 +356,9 @@ void start_noise(unsigned int seed, pid_t pid)
 	caller = pid;
 	shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS,
 		      -1, 0);
-	if (shared == MAP_FAILED)
-		ksft_exit_fail_perror("mmap");
+	lock = memfd_create("direct_share_noise", MFD_CLOEXEC);
+	if (shared == MAP_FAILED || lock < 0)
+		ksft_exit_fail_perror("memory for the noise");
 	mkdir(FREEZER, 0700);
 	snprintf(text, sizeof(text), "%d", caller);
 	if (write_file(FREEZER "/cgroup.procs", text))

@@ -13,6 +13,14 @@
 #include <stdbool.h>
 #include <sys/types.h>
 
+/*
+ * There is one transition at a time, and one patch_state for each task: of whose
+ * livepatch it tells has who holds this lock. For a process that has it already,
+ * nothing happens.
+ */
+void lock_transitions(void);
+void unlock_transitions(void);
+
 /* @caller: a task to be stopped and frozen for a moment, now and then */
 void start_noise(unsigned int seed, pid_t caller);
 
