@@ -7,7 +7,7 @@
 export KSRC STOCK DEBUG FLAVOR KVM TESTS
 
 .PHONY: help packages kernel demo test shell bench clean test-debug test-races test-faults \
-	test-ibt test-upstream test-mitigations test-hammer test-all
+	test-ibt test-upstream test-mitigations test-arch test-hammer test-all
 
 help:
 	@echo "make demo      boot the kernel, show a livepatch and BPF programs at one function"
@@ -24,6 +24,7 @@ help:
 	@echo "make test-ibt          a processor with IBT, the unpatched kernel beside ours"
 	@echo "make test-upstream     Linux's own suites, the unpatched kernel beside ours"
 	@echo "make test-mitigations  other mitigations, unwinder, preemption"
+	@echo "make test-arch         compile what is changed for other architectures"
 	@echo "make test-hammer       half an hour at one site, with noise around it"
 	@echo "make test-all          all of these"
 	@echo
@@ -74,10 +75,14 @@ test-upstream:
 test-mitigations: kernel
 	@vm/test vm/tests.mitigations
 
+test-arch:
+	@vm/arch
+
 test-hammer: kernel
 	@vm/test vm/tests.hammer
 
-test-all: test test-debug test-races test-ibt test-upstream test-mitigations test-hammer
+test-all: test test-debug test-races test-faults test-ibt test-upstream test-mitigations \
+	test-arch test-hammer
 
 clean:
 	rm -rf build
