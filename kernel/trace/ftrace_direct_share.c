@@ -276,8 +276,8 @@ void ftrace_redirect_free_set(struct list_head *set)
 
 /*
  * One whose site still has an owner, or an address of ours in its text, stays for
- * good: ftrace died before that could change, or somebody who announced nothing has
- * registered an ops where another one did.
+ * good: ftrace died before that could change, the ops could not be taken from there,
+ * or somebody who announced nothing has registered one where another one did.
  */
 static void redirects_del(struct list_head *set)
 {
@@ -291,7 +291,7 @@ static void redirects_del(struct list_head *set)
 		if (hlist_unhashed(&r->node))
 			continue;
 		if (r->owner || r->now) {
-			WARN_ON_ONCE(!ftrace_is_dead());
+			pr_warn("%ps: a redirect stays, its ops is still there\n", (void *)r->ip);
 			list_del_init(&r->set);
 			continue;
 		}
@@ -495,9 +495,9 @@ static bool redirect_take_aim(struct ftrace_redirect *r)
 }
 
 /*
- * First step: the aims, and the text. If it fails ftrace is dead, and the text of
- * all is as before: the caller takes back what it has marked and calls this again,
- * to have the aims so, too.
+ * First step: the aims, and the text. If it fails ftrace is dead, and as a rule the
+ * text of all is as before: the caller takes back what it has marked and calls this
+ * again, to have the aims so, too.
  */
 static int redirects_poke(struct list_head *work)
 {
@@ -598,8 +598,9 @@ void ftrace_redirect_settle(struct list_head *set)
 
 	err = redirects_poke(&work);
 	if (err) {
+		/* ftrace may have died behind the poke: what the text says holds */
 		list_for_each_entry(r, &work, work)
-			r->settled = false;
+			r->settled = r->aim && r->now == ftrace_jmp_set(r->aim);
 		redirects_poke(&work);
 	} else {
 		err = redirects_retarget(&work);
