@@ -1080,9 +1080,12 @@ void ftrace_share_commit(struct dyn_ftrace *rec, bool enable)
 
 	r->now = enable ? share_addr(r) : 0;
 	if (!r->owner && !r->now) {
-		/* Nobody tells us of the direct owner from now on */
+		/*
+		 * Nobody tells of the direct owner from now on: who finds no
+		 * handler asks ftrace. Who has found one is about to read @direct,
+		 * which stays: that image outlives all callers that are here.
+		 */
 		WRITE_ONCE(r->handler, NULL);
-		WRITE_ONCE(r->direct, 0);
 		rec->flags &= ~FTRACE_FL_SHARED;
 	}
 }
