@@ -432,9 +432,14 @@ static void disable(void)
 	lp.going = true;
 }
 
-/* May come too late, and then it is an error that means nothing. */
+/*
+ * May come too late. Then it is an error that means nothing, or the disabling of what
+ * has just been enabled: the same, unless that has replaced others by then.
+ */
 static void reverse(void)
 {
+	if (!lp.going && lp.stack[lp.height - 1]->replace && lp.height > 1)
+		return;
 	doing(op_names[REVERSE]);
 	if (write_enabled(lp.going))
 		return;
