@@ -348,15 +348,15 @@ static void make_noise_of(const struct kind *kind)
 	usleep(random() % 2000);
 }
 
-/* Each kind once, then as the dice fall. */
+/* Each kind until it is heard, then as the dice fall. */
 static void make_noise(void)
 {
 	unsigned int i;
 
 	load_parties();
 	mkdir(NOISE, 0700);
-	for (i = 0; i < KINDS && !shared->stop; i++)
-		make_noise_of(&kinds[i]);
+	for (i = 0; i < KINDS; i++)
+		wait_until((make_noise_of(&kinds[i]), shared->done[i]));
 	while (!shared->stop)
 		make_noise_of(throw_dice());
 	undo();
