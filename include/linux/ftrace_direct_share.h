@@ -205,7 +205,7 @@ void ftrace_redirect_end_ip(unsigned long ip);
 int ftrace_direct_claim(struct ftrace_direct_owner *owner);
 void ftrace_direct_release(struct ftrace_direct_owner *owner);
 unsigned long ftrace_direct_target(const struct ftrace_direct_owner *owner);
-unsigned long ftrace_direct_site(unsigned long addr);
+unsigned long ftrace_direct_site(unsigned long addr, bool *called);
 
 /* For kernel/trace/ftrace.c, all under ftrace_lock */
 bool ftrace_share_may_pair(struct dyn_ftrace *rec, struct ftrace_ops *ops);
@@ -275,7 +275,7 @@ static inline unsigned long ftrace_direct_target(const struct ftrace_direct_owne
 	return FTRACE_DIRECT_SELF;
 }
 
-static inline unsigned long ftrace_direct_site(unsigned long addr)
+static inline unsigned long ftrace_direct_site(unsigned long addr, bool *called)
 {
 	return 0;
 }

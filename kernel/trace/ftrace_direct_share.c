@@ -44,6 +44,7 @@
 #include <linux/ftrace_direct_share.h>
 #include <linux/hash.h>
 #include <linux/kallsyms.h>
+#include <linux/kmsan-checks.h>
 #include <linux/kprobes.h>
 #include <linux/mutex.h>
 #include <linux/rculist.h>
@@ -188,7 +189,7 @@ static enum share_mode share_mode(const struct ftrace_redirect *r)
 		return SHARE_NONE;
 	if (r->count == 1)
 		return r->aim ? SHARE_SETTLED : SHARE_SOLO;
-	if (r->count == 2 && r->has_direct)
+	if (IS_ENABLED(CONFIG_HAVE_FTRACE_SHARE_CALLER) && r->count == 2 && r->has_direct)
 		return ftrace_is_jmp(r->direct) ? SHARE_FUSED : SHARE_PAIRED;
 	return SHARE_LISTED;
 }
@@ -489,7 +490,7 @@ static bool redirect_take_aim(struct ftrace_redirect *r)
 
 	/* ftrace_direct_target() reads it with share_lock only */
 	scoped_guard(spinlock, &share_lock)
-		r->aim = redirect_aim(r);
+		WRITE_ONCE(r->aim, redirect_aim(r));
 
 	return r->now != share_addr(r);
 }
@@ -623,7 +624,7 @@ void ftrace_redirect_settle(struct list_head *set)
  * Context: as ftrace_redirect_begin().
  * Return: 0, or with nothing changed an errno of a direct owner that could not
  * rebuild its trampoline, -ENOMEM as a rule; -ENODEV if ftrace is dead, so that
- * the sites go on to the target for good.
+ * the sites go on as they do for good.
  */
 int ftrace_redirect_unsettle(struct list_head *set)
 {
@@ -638,6 +639,9 @@ int ftrace_redirect_unsettle(struct list_head *set)
 		return 0;
 
 	err = redirects_apply(&work);
+	/* Though nothing was to be changed: the owner's ops will not come out any more */
+	if (!err && ftrace_is_dead())
+		err = -ENODEV;
 	if (err) {
 		pr_warn("%s: its functions stay settled, %s (%d)\n",
 			list_first_entry(&work, struct ftrace_redirect, work)->kind,
@@ -821,18 +825,19 @@ unsigned long ftrace_direct_target(const struct ftrace_direct_owner *owner)
 /**
  * ftrace_direct_site - which site's direct trampoline is at an address?
  * @addr: any text address, a return address for example
+ * @called: set to whether the trampoline is behind its call of the function there
  *
- * A task that has it on its stack has entered the site and may not have reached
- * the function yet: where nothing was called on the way, nothing else there
- * tells.
+ * A task that has it on its stack has entered the site. Unless @called it may not
+ * have reached the function yet: where nothing was called on the way, nothing else
+ * there tells.
  *
  * Context: any, NMI included.
  * Return: address of the fentry site, or 0. Trampolines that BPF does not build
  * are not known.
  */
-unsigned long ftrace_direct_site(unsigned long addr)
+unsigned long ftrace_direct_site(unsigned long addr, bool *called)
 {
-	return bpf_image_site(addr);
+	return bpf_image_site(addr, called);
 }
 
 static struct ftrace_ops *find_direct_ops(unsigned long ip)
@@ -871,11 +876,11 @@ bool ftrace_share_may_pair(struct dyn_ftrace *rec, struct ftrace_ops *ops)
 	    (!ftrace_is_jmp(direct) || direct_claimed(rec->ip)))
 		return true;
 
-	pr_warn("%ps: %s and the direct call of %ps cannot share it, %s\n",
-		(void *)rec->ip, r ? r->kind : "a redirect owner",
-		(void *)ftrace_jmp_get(direct),
-		r ? "its trampoline does not follow a redirect" :
-		    "no redirect was announced");
+	pr_warn_ratelimited("%ps: %s and the direct call of %ps cannot share it, %s\n",
+			    (void *)rec->ip, r ? r->kind : "a redirect owner",
+			    (void *)ftrace_jmp_get(direct),
+			    r ? "its trampoline does not follow a redirect" :
+				"no redirect was announced");
 	return false;
 }
 
@@ -968,7 +973,6 @@ static void share_ops_publish(struct ftrace_redirect *r)
 		return;
 
 	/* No list for a site that visits none; one who still does walks all ops */
-
 	new = share_addr(r) == (unsigned long)ftrace_share_regs_caller ? share_ops_make(r) : NULL;
 	rcu_assign_pointer(r->ops, new);
 	if (old)
@@ -1104,15 +1108,44 @@ struct ftrace_ops *ftrace_share_handler(struct dyn_ftrace *rec)
 }
 
 #ifdef CONFIG_HAVE_FTRACE_SHARE_CALLER
+/*
+ * In a recursion that leaves the other ops out: where all calls go on alike the
+ * owner does not have to be asked. Where they do not it is, unless it would refuse
+ * to be entered so deep; then the call goes on unredirected, as ftrace's list has it.
+ */
+static noinline_for_stack void share_ask_again(struct ftrace_redirect *r, struct ftrace_ops *op,
+					       unsigned long ip, unsigned long parent_ip,
+					       struct ftrace_regs *fregs)
+{
+	unsigned long aim = READ_ONCE(r->aim);
+	int bit;
+
+	if (aim) {
+		ftrace_regs_set_instruction_pointer(fregs, aim);
+		return;
+	}
+	bit = ftrace_test_recursion_trylock(ip, parent_ip);
+	if (bit < 0)
+		return;
+	/* It takes that bit itself */
+	ftrace_test_recursion_unlock(bit);
+	op->func(ip, parent_ip, op, fregs);
+}
+NOKPROBE_SYMBOL(share_ask_again);
+
 /* The redirect owner alone, then the direct call */
 static __always_inline void share_visit_owners(struct ftrace_redirect *r, unsigned long ip,
-					       unsigned long parent_ip, struct ftrace_regs *fregs)
+					       unsigned long parent_ip, struct ftrace_regs *fregs,
+					       bool again)
 {
 	struct ftrace_ops *op = READ_ONCE(r->handler);
 	unsigned long direct;
 
 	if (likely(op)) {
-		op->func(ip, parent_ip, op, fregs);
+		if (again)
+			share_ask_again(r, op, ip, parent_ip, fregs);
+		else
+			op->func(ip, parent_ip, op, fregs);
 		direct = READ_ONCE(r->direct);
 	} else {
 		direct = ftrace_find_rec_direct(ip);
@@ -1135,10 +1168,11 @@ void ftrace_share_paired_func(unsigned long ip, unsigned long parent_ip,
 	struct ftrace_redirect *r;
 	unsigned long direct;
 
+	kmsan_unpoison_memory(fregs, ftrace_regs_size());
 	preempt_disable_notrace();
 	r = redirect_find_notrace(ip);
 	if (likely(r)) {
-		share_visit_owners(r, ip, parent_ip, fregs);
+		share_visit_owners(r, ip, parent_ip, fregs, false);
 	} else {
 		direct = ftrace_find_rec_direct(ip);
 		if (direct)
@@ -1161,7 +1195,7 @@ static noinline_for_stack notrace void share_visit_all(struct ftrace_redirect *r
 
 	if (bit < 0) {
 		if (r)
-			share_visit_owners(r, ip, parent_ip, fregs);
+			share_visit_owners(r, ip, parent_ip, fregs, true);
 		return;
 	}
 	/* It takes that bit itself */
@@ -1174,8 +1208,8 @@ NOKPROBE_SYMBOL(share_visit_all);
  * Mode `listed`, called by ftrace_share_regs_caller on every call of the site.
  *
  * The recursion that ftrace's own list guards against, a callback that calls a
- * traced function, drops the callbacks that may not be entered again. It must
- * not drop the redirect or the direct call: they guard themselves.
+ * traced function, drops the callbacks that may not be entered again. It must not
+ * drop the direct call, which guards itself, nor the redirect: see share_ask_again().
  *
  * Who changes the ip after the redirect owner has (a kprobe that has the function
  * fail) is right about it: a trampoline that goes on by itself is left out.
@@ -1187,8 +1221,10 @@ void ftrace_share_listed_func(unsigned long ip, unsigned long parent_ip,
 	struct ftrace_redirect *r;
 	struct share_ops *so;
 	unsigned int i;
+	bool owner;
 	int bit;
 
+	kmsan_unpoison_memory(fregs, ftrace_regs_size());
 	preempt_disable_notrace();
 	r = redirect_find_notrace(ip);
 	so = r ? rcu_dereference_raw_check(r->ops) : NULL;
@@ -1200,11 +1236,14 @@ void ftrace_share_listed_func(unsigned long ip, unsigned long parent_ip,
 	bit = trace_test_and_set_recursion(ip, parent_ip, TRACE_LIST_START);
 	for (i = 0; i < so->nr; i++) {
 		op = so->ops[i];
-		if (unlikely(bit < 0) && !(op->flags & FTRACE_OPS_FL_IPMODIFY))
-			continue;
-		if (!(op->flags & FTRACE_OPS_FL_RCU) || rcu_is_watching())
-			op->func(ip, parent_ip, op, fregs);
-		if (op->flags & FTRACE_OPS_FL_IPMODIFY)
+		owner = op->flags & FTRACE_OPS_FL_IPMODIFY;
+		if (likely(bit >= 0)) {
+			if (!(op->flags & FTRACE_OPS_FL_RCU) || rcu_is_watching())
+				op->func(ip, parent_ip, op, fregs);
+		} else if (owner) {
+			share_ask_again(r, op, ip, parent_ip, fregs);
+		}
+		if (owner)
 			redirected = ftrace_regs_get_instruction_pointer(fregs);
 	}
 	direct = READ_ONCE(r->direct);
