@@ -32,13 +32,17 @@
  *	unloading frees at the same time.
  * r5	A function that BTF has twice gets two trampolines, and one of them is
  *	still called when it has been freed.
+ * r6	A kprobe that could not be armed is disarmed all the same: others stop with it.
+ * r7	A set that cannot be attached, and then not be taken out again, leaves
+ *	trampolines that are freed.
  *
  * And what only a kernel can do in which redirects settle:
  *
  * s1	A kprobe that has the function fail is not heard, since the trampoline goes on
  *	by itself.
  * s2	When ftrace has died, a livepatch is replaced and unloaded, although its
- *	functions are still jumped to. Only run by name: there is no ftrace after it.
+ *	functions still jump to it, or ask it. Only run by name: there is no ftrace
+ *	after it.
  */
 
 #define _GNU_SOURCE
@@ -1117,10 +1121,103 @@ static void r5_two_ids(void)
 }
 
 /*
+ * r6, r7: what is left of something that failed
+ */
+
+#define FAIL		"test_klp_share_fail"
+#define FAIL_NTH	"/sys/module/" FAIL "/parameters/nth"
+#define KPROBE_HITS	"/sys/module/" KPROBE "/parameters/hits"
+#define EVENT		"share_plain"
+
+static void call_other(const char *when)
+{
+	long ret = 0;
+
+	expect(when, call_function(KLP_SHARE_OTHER, 7, KLP_SHARE_CALL, &ret), 0);
+	expect(when, ret, 7);
+}
+
+/* How often was the event hit, -1 if there is none? */
+static int event_hits(void)
+{
+	char *text = read_file(TRACEFS "/kprobe_profile"), *line;
+	int hits = -1;
+
+	line = text ? strstr(text, EVENT) : NULL;
+	if (line)
+		sscanf(line, "%*s %d", &hits);
+	return hits;
+}
+
+static void r6_unarmed_kprobe(void)
+{
+	static const char enabled[] = "/sys/kernel/debug/kprobes/enabled";
+	char *hits;
+	long ret;
+
+	target_comes();
+	expect("an event", write_file(TRACEFS "/kprobe_events", "p:" EVENT " " OTHER), 0);
+	expect("enabling it", write_file(TRACEFS "/events/kprobes/" EVENT "/enable", "1"), 0);
+	expect("disarming all", write_file(enabled, "0"), 0);
+	expect(KPROBE, load_module(KPROBE, ""), 0);
+	add_livepatch(PATCH_ONE);
+	/* There can only be one: this fails for the kprobe with a post_handler. */
+	write_file(enabled, "1");
+	call_other("armed");
+	expect("hits of the other kprobe", event_hits(), 1);
+	remove_module(KPROBE);
+	call_other("one gone");
+	expect("hits after one has gone that was not armed", event_hits(), 2);
+
+	remove_livepatch(PATCH_ONE);
+	expect(KPROBE, load_module(KPROBE, ""), 0);
+	expect("a call", call_function(KLP_SHARE_ONE, 7, KLP_SHARE_CALL, &ret), 0);
+	hits = read_file(KPROBE_HITS);
+	expect("hits of the next one", hits ? atoi(hits) : -1, 1);
+	remove_module(KPROBE);
+	expect("disabling the event",
+	       write_file(TRACEFS "/events/kprobes/" EVENT "/enable", "0"), 0);
+	/* To open it for writing removes all. */
+	expect("removing it", write_file(TRACEFS "/kprobe_events", "\n"), 0);
+	target_goes();
+}
+
+static void r7_stuck_set(void)
+{
+	static const char *const set[] = { ONE, OTHER };
+	struct party one, both;
+
+	target_comes();
+	expect("no optimized kprobes", write_file("/proc/sys/debug/kprobes-optimization", "0"), 0);
+	expect(FAIL, load_module(FAIL, "rest=1 ret=-12 "
+				 "function=update_ftrace_direct_mod,update_ftrace_direct_del"), 0);
+	load_party(&one, "run_fentry_multi_module", NULL);
+	expect("attaching to one", attach_party_to(&one, TARGET_MODULE, set, 1), 0);
+	load_party(&both, "run_fentry_multi_module", NULL);
+	expect("arming", write_file(FAIL_NTH, "1"), 0);
+	expect("attaching to both", attach_party_to(&both, TARGET_MODULE, set, 2), -ENOMEM);
+	detach_party(&both);
+	expect("disarming", write_file(FAIL_NTH, "0"), 0);
+	remove_module(FAIL);
+
+	/* Until what is not used any more has been freed */
+	sleep(3);
+	check_call("after the set has failed", &one, 0);
+	call_other("at the function that the set would have added");
+	expect("runs of the set", both.skel->bss->runs, 0);
+
+	expect("attaching to both again", attach_party_to(&both, TARGET_MODULE, set, 2), 0);
+	check_call_how("the next try", &both, KLP_SHARE_OTHER, KLP_SHARE_CALL, 0);
+	free_party(&both);
+	free_party(&one);
+	expect("optimized kprobes", write_file("/proc/sys/debug/kprobes-optimization", "1"), 0);
+	target_goes();
+}
+
+/*
  * s1, s2: where a redirect settles
  */
 
-#define FAIL	"test_klp_share_fail"
 #define KILL	"test_klp_share_kill"
 #define REPLACE	"test_klp_share_replace"
 
@@ -1145,7 +1242,7 @@ static void s1_override(void)
 	for (i = 0; i < ARRAY_SIZE(progs); i++) {
 		expect("attaching", add_party(&p, progs[i]), 0);
 		expect("a call", call_one(1), 101);
-		expect("arming", write_file("/sys/module/" FAIL "/parameters/nth", "1"), 0);
+		expect("arming", write_file(FAIL_NTH, "1"), 0);
 		expect("the call that fails", call_one(1), -77);
 		expect("the next call", call_one(1), 101);
 		free_party(&p);
@@ -1155,11 +1252,12 @@ static void s1_override(void)
 	target_goes();
 }
 
-static void s2_dead(void)
+static void s2_run(const char *mode)
 {
 	char param[64];
 
 	target_comes();
+	expect(mode, write_file(TRACEFS "/direct_share", mode), 0);
 	add_livepatch(PATCH_ONE);
 	snprintf(param, sizeof(param), "ftrace_kill=%lu", symbol_address("ftrace_kill"));
 	expect(KILL, load_module(KILL, param), 0);
@@ -1167,6 +1265,16 @@ static void s2_dead(void)
 	expect("disabling it", disable_livepatch(PATCH_ONE), -ENODEV);
 	expect("its transition", in_transition(PATCH_ONE), 0);
 	expect("a call", call_one(1), 101);
+}
+
+static void s2_dead(void)
+{
+	s2_run("fused");
+}
+
+static void s2_held(void)
+{
+	s2_run("paired");
 }
 
 /**
@@ -1200,8 +1308,11 @@ static const struct test {
 	{ "r3_kprobe", "a change elsewhere beside two kprobes", r3_kprobe },
 	{ "r4_module_unload", "changes while a module unloads", r4_module_unload },
 	{ "r5_two_ids", "one function with two ids", r5_two_ids },
+	{ "r6_unarmed_kprobe", "a kprobe that was not armed goes alone", r6_unarmed_kprobe },
+	{ "r7_stuck_set", "a set that is stuck after it failed is not called", r7_stuck_set },
 	{ "s1_override", "a kprobe that has the function fail is heard", s1_override },
 	{ "s2_dead", "no livepatch is replaced or disabled when ftrace is dead", s2_dead, true },
+	{ "s2_held", "nor one whose functions are held at paired", s2_held, true },
 };
 
 static void usage(FILE *to)

@@ -13,8 +13,9 @@
  * other task changes at once. Nothing but the trampoline need be on its stack to
  * tell, see klp_check_stack().
  *
- * The other way round, a task that merely sleeps in a traced function which no
- * livepatch changes must not be waited for.
+ * The other way round, a task that merely sleeps in a traced function must not be
+ * waited for if no livepatch changes the function, or if the one that goes is below
+ * the one of the task: its trampoline has made its choice.
  *
  * Needs root, tracefs, and the modules of ../livepatch/test_modules.
  */
@@ -45,6 +46,8 @@
 #define ONE		"klp_share_target_one"
 #define SLEEP		"klp_share_target_sleep"
 #define PATCH		"test_klp_share_patch"		/* ONE: adds 100 */
+#define PATCH_ALL	"test_klp_share_all"		/* SLEEP, too: adds 100 */
+#define PATCH_SLEEP	"test_klp_share_sleep"		/* SLEEP: adds 1000 */
 #define REPLACE		"test_klp_share_replace"	/* ONE: adds 300, replaces all */
 #define REPLACE_OTHER	"test_klp_share_replace_other"	/* replaces all, not ONE */
 
@@ -444,6 +447,31 @@ static void run_elsewhere(const char *name)
 			 name);
 }
 
+/* The task sleeps in the version of the livepatch on top; the one below goes. */
+static void run_above(const char *name, const char *mode)
+{
+	struct party p;
+	pid_t child;
+
+	complaints = 0;
+	target_comes();
+	write_file(TRACEFS "/direct_share", mode);
+	load_party(&p, name, SLEEP);
+	expect("attaching", attach_party(&p), 0);
+	expect("loading the livepatch below", load_livepatch(PATCH_SLEEP), 0);
+	expect("loading the one on top", load_livepatch(PATCH_ALL), 0);
+	child = fall_asleep();
+	expect("disabling the one below", disable_livepatch(PATCH_SLEEP), 0);
+	expect("unloading it", unload_livepatch(PATCH_SLEEP), 0);
+	expect("the sleeper's call", wake_up(child), 101);
+	expect("runs of the program", p.skel->bss->runs, 1);
+	expect("disabling the one on top", disable_livepatch(PATCH_ALL), 0);
+	expect("unloading it", unload_livepatch(PATCH_ALL), 0);
+	free_party(&p);
+	target_goes();
+	ksft_test_result(!complaints, "%s, %s: asleep above the livepatch that goes\n", name, mode);
+}
+
 int main(int argc, char **argv)
 {
 	static const struct option options[] = {
@@ -465,11 +493,14 @@ int main(int argc, char **argv)
 			       "sites of this kernel are not fused");
 	for (i = 0; i < ARRAY_SIZE(stories); i++)
 		plan += ARRAY_SIZE(kinds) * (stories[i].livepatched ? nr_modes : 1);
-	ksft_set_plan(plan + ARRAY_SIZE(sleeping));
+	ksft_set_plan(plan + ARRAY_SIZE(sleeping) * (1 + nr_modes));
 	guard_page();
 
-	for (i = 0; i < ARRAY_SIZE(sleeping); i++)
+	for (i = 0; i < ARRAY_SIZE(sleeping); i++) {
 		run_elsewhere(sleeping[i]);
+		for (j = 0; j < nr_modes; j++)
+			run_above(sleeping[i], modes[j]);
+	}
 	for (i = 0; i < ARRAY_SIZE(stories); i++)
 		for (j = stories[i].livepatched ? 0 : nr_modes - 1; j < nr_modes; j++)
 			for (k = 0; k < ARRAY_SIZE(kinds); k++)
