@@ -41,10 +41,17 @@ system_site() {
 # private_apt NAME COMMAND...: apt-get with the sources of that name. Only an
 # installation needs root.
 private_apt() {
-	local dir=$CACHE/apt/$1 run=()
+	local dir=$CACHE/apt/$1 run=() foreign=()
 
+	# The packages of another architecture, for a machine that has none yet.
+	if [ "$1" = arm64 ]; then
+		: >"$dir/status"
+		foreign=(-o APT::Architecture=arm64 -o APT::Architectures=arm64
+			-o Dir::State::status="$dir/status" -o Debug::NoLocking=true)
+	elif [ "$2" = install ]; then
+		run=(as_root)
+	fi
 	shift
-	[ "$1" != install ] || run=(as_root)
 	${run[@]+"${run[@]}"} env DEBIAN_FRONTEND=noninteractive apt-get -q \
 		-o Dir::Etc::sourcelist="$dir/sources.list" \
 		-o Dir::Etc::sourceparts=/dev/null \
@@ -55,6 +62,7 @@ private_apt() {
 		-o APT::Default-Release= \
 		-o APT::Sandbox::User=root \
 		-o APT::Keep-Downloaded-Packages=false \
+		${foreign[@]+"${foreign[@]}"} \
 		-o Dpkg::Use-Pty=0 \
 		"$@"
 }

@@ -52,11 +52,23 @@ kernel_name() {
 	echo "$name${FLAVOR:+-$FLAVOR}"
 }
 
+# The guest's architecture, and what its kernel is called when it is built.
+guest_arch() {
+	[ "${FLAVOR:-}" = arm64 ] && echo arm64 || echo x86_64
+}
+
+kernel_image() {
+	[ "$(guest_arch)" = arm64 ] && echo Image || echo bzImage
+}
+
 kernel_make() {	# kernel_make TREE ARGUMENT...
 	local tree=$1 special=(CC="ccache gcc") object
 
 	shift
 	case "${FLAVOR:-}" in
+	arm64)
+		special=(ARCH=arm64 LLVM=-19 CC="ccache clang-19")
+		;;
 	cfi)
 		# What only clang can.
 		special=(LLVM=-19 CC="ccache clang-19")
@@ -142,10 +154,17 @@ step() {
 qemu_arguments() {
 	local smp=$1 threads=${2:-single} icount=$3 cpu=${4:-max}
 
-	qemu=(qemu-system-x86_64)
+	if [ "$(guest_arch)" = arm64 ]; then
+		qemu=(qemu-system-aarch64 -machine virt)
+	else
+		qemu=(qemu-system-x86_64)
+	fi
 	command -v "${qemu[0]}" >/dev/null ||
 		die $E_QEMU "no ${qemu[0]}: run 'make packages'"
-	if [ -n "$icount" ]; then
+	if [ "$(guest_arch)" = arm64 ]; then
+		# Its own way to authenticate pointers takes most of the time otherwise.
+		qemu+=(-accel "tcg,thread=$threads" -cpu "$cpu,pauth-impdef=on")
+	elif [ -n "$icount" ]; then
 		smp=1
 		qemu+=(-accel "tcg,thread=single" -icount "shift=0,sleep=off" -cpu "$cpu")
 	elif [ -n "${KVM:-}" ] && kvm_boots; then
@@ -177,7 +196,7 @@ kvm_boots() {
 		say "trying whether a guest boots with KVM (20 s at most)"
 		if timeout -k 1 20 "${qemu[0]}" -accel kvm -cpu host -smp 2 -m 1G \
 			-nodefaults -no-user-config -display none -no-reboot \
-			-kernel "$dir/bzImage" -initrd "$dir/initramfs.cpio.zst" \
+			-kernel "$dir/image" -initrd "$dir/initramfs.cpio.zst" \
 			-append "console=ttyS0 panic=-1 no_timer_check" \
 			-serial stdio </dev/null 2>/dev/null | grep 'Run /init' >/dev/null
 		then
