@@ -24,7 +24,7 @@ help:
 	@echo "make test-ibt          a processor with IBT, the unpatched kernel beside ours"
 	@echo "make test-upstream     Linux's own suites, the unpatched kernel beside ours"
 	@echo "make test-mitigations  other mitigations, unwinder, preemption"
-	@echo "make test-arch         compile what is changed for other architectures"
+	@echo "make test-arch         compile for other architectures, boot arm64"
 	@echo "make test-hammer       half an hour at one site, with noise around it"
 	@echo "make test-all          all of these"
 	@echo
@@ -77,6 +77,7 @@ test-mitigations: kernel
 
 test-arch:
 	@vm/arch
+	@vm/test vm/tests.arm64
 
 test-hammer: kernel
 	@vm/test vm/tests.hammer
