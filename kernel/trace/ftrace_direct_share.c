@@ -1112,6 +1112,10 @@ struct ftrace_ops *ftrace_share_handler(struct dyn_ftrace *rec)
  * In a recursion that leaves the other ops out: where all calls go on alike the
  * owner does not have to be asked. Where they do not it is, unless it would refuse
  * to be entered so deep; then the call goes on unredirected, as ftrace's list has it.
+ *
+ * An aim that is cleared meanwhile is still what the handler says to every task: none
+ * may differ before ftrace_redirect_unsettle() has returned, and then livepatch takes
+ * this call, which is on the stack, for one of the function (klp_check_stack()).
  */
 static noinline_for_stack void share_ask_again(struct ftrace_redirect *r, struct ftrace_ops *op,
 					       unsigned long ip, unsigned long parent_ip,
