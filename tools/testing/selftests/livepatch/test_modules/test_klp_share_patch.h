@@ -7,6 +7,8 @@
  *	SHARE_FUNCTION	name of an int function(int) that returns its argument
  *	SHARE_ADD	what the new one adds to it
  *	SHARE_REPLACE	is it an atomic replace?
+ *	SHARE_NEW	the new function, if it is another one than that; it is
+ *			defined behind the include
  */
 
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
@@ -17,15 +19,19 @@
 #include <linux/sched.h>
 #include <linux/stringify.h>
 
+#ifndef SHARE_NEW
+#define SHARE_NEW	livepatch_share_function
+
 static int livepatch_share_function(int a)
 {
 	return a + SHARE_ADD;
 }
+#endif
 
 static struct klp_func funcs[] = {
 	{
 		.old_name = __stringify(SHARE_FUNCTION),
-		.new_func = livepatch_share_function,
+		.new_func = SHARE_NEW,
 	}, { }
 };
 
