@@ -138,7 +138,11 @@ step() {
 	progress "$log" &
 	ticker=$!
 	SECONDS=0
-	"$@" >"$log" 2>&1 || status=$?
+	# Not behind "||", where a function would go on after a command that fails.
+	set +e
+	(set -e; "$@") >"$log" 2>&1
+	status=$?
+	set -e
 	kill "$ticker" 2>/dev/null || true
 	wait "$ticker" 2>/dev/null || true
 	if [ "$status" != 0 ]; then
