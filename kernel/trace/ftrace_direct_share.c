@@ -1109,6 +1109,21 @@ struct ftrace_ops *ftrace_share_handler(struct dyn_ftrace *rec)
 
 #ifdef CONFIG_HAVE_FTRACE_SHARE_CALLER
 /*
+ * What a site asks of an op while ftrace registers and unregisters others: of its
+ * flags those change that no site asks for, and its func only between that of its
+ * user and ftrace's filter by pid in front of it, of which either is right.
+ */
+static __always_inline bool share_op_has(struct ftrace_ops *op, unsigned long flag)
+{
+	return data_race(op->flags) & flag;
+}
+
+static __always_inline ftrace_func_t share_op_func(struct ftrace_ops *op)
+{
+	return data_race(READ_ONCE(op->func));
+}
+
+/*
  * In a recursion that leaves the other ops out: where all calls go on alike the
  * owner does not have to be asked. Where they do not it is, unless it would refuse
  * to be entered so deep; then the call goes on unredirected, as ftrace's list has it.
@@ -1133,7 +1148,7 @@ static noinline_for_stack void share_ask_again(struct ftrace_redirect *r, struct
 		return;
 	/* It takes that bit itself */
 	ftrace_test_recursion_unlock(bit);
-	op->func(ip, parent_ip, op, fregs);
+	share_op_func(op)(ip, parent_ip, op, fregs);
 }
 NOKPROBE_SYMBOL(share_ask_again);
 
@@ -1149,7 +1164,7 @@ static __always_inline void share_visit_owners(struct ftrace_redirect *r, unsign
 		if (again)
 			share_ask_again(r, op, ip, parent_ip, fregs);
 		else
-			op->func(ip, parent_ip, op, fregs);
+			share_op_func(op)(ip, parent_ip, op, fregs);
 		direct = READ_ONCE(r->direct);
 	} else {
 		direct = ftrace_find_rec_direct(ip);
@@ -1240,10 +1255,10 @@ void ftrace_share_listed_func(unsigned long ip, unsigned long parent_ip,
 	bit = trace_test_and_set_recursion(ip, parent_ip, TRACE_LIST_START);
 	for (i = 0; i < so->nr; i++) {
 		op = so->ops[i];
-		owner = op->flags & FTRACE_OPS_FL_IPMODIFY;
+		owner = share_op_has(op, FTRACE_OPS_FL_IPMODIFY);
 		if (likely(bit >= 0)) {
-			if (!(op->flags & FTRACE_OPS_FL_RCU) || rcu_is_watching())
-				op->func(ip, parent_ip, op, fregs);
+			if (!share_op_has(op, FTRACE_OPS_FL_RCU) || rcu_is_watching())
+				share_op_func(op)(ip, parent_ip, op, fregs);
 		} else if (owner) {
 			share_ask_again(r, op, ip, parent_ip, fregs);
 		}
