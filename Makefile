@@ -58,9 +58,8 @@ test-debug: packages
 	@FLAVOR=debug vm/kernel
 	@FLAVOR=debug SKIP='^(splats|overlay|ibt-|lock-)' vm/test
 
-test-races: packages
-	@FLAVOR=kcsan vm/kernel
-	@FLAVOR=kcsan TESTS='^share-(locks|parked|hammer|noise|stalled)' vm/test
+test-races: kernel
+	@vm/test vm/tests.races
 
 test-faults: kernel
 	@vm/test vm/tests.faults

@@ -62,8 +62,11 @@ kernel_image() {
 }
 
 kernel_make() {	# kernel_make TREE ARGUMENT...
-	local tree=$1 special=(CC="ccache gcc") object
+	local tree=$1 special=(CC="ccache gcc") races
 
+	races=(kernel/trace/ftrace{,_direct_share}.o kernel/livepatch/{core,patch,transition}.o
+		kernel/bpf/{trampoline,core,fixups}.o kernel/kprobes.o
+		arch/x86/kernel/ftrace.o arch/x86/net/bpf_jit_comp.o)
 	shift
 	case "${FLAVOR:-}" in
 	arm64)
@@ -74,12 +77,10 @@ kernel_make() {	# kernel_make TREE ARGUMENT...
 		special=(LLVM=-19 CC="ccache clang-19")
 		;;
 	kcsan)
-		# What this project changes.
-		special+=(KCSAN_SANITIZE=n)
-		for object in ftrace ftrace_direct_share trampoline kprobes core patch \
-			transition shadow state; do
-			special+=("KCSAN_SANITIZE_$object.o=y")
-		done
+		# What this project changes, and nothing else of that name: KCSAN's
+		# own core.o would report to itself. make expands it for each object.
+		# shellcheck disable=SC2016
+		special+=('KCSAN_SANITIZE=$(if $(filter '"${races[*]}"',$(obj)/$(target-stem).o),y,n)')
 		;;
 	esac
 	make -C "$tree" -j"$(nproc)" "${special[@]}" HOSTCC="ccache gcc" "$@"
@@ -169,7 +170,6 @@ qemu_arguments() {
 		# Its own way to authenticate pointers takes most of the time otherwise.
 		qemu+=(-accel "tcg,thread=$threads" -cpu "$cpu,pauth-impdef=on")
 	elif [ -n "$icount" ]; then
-		smp=1
 		qemu+=(-accel "tcg,thread=single" -icount "shift=0,sleep=off" -cpu "$cpu")
 	elif [ -n "${KVM:-}" ] && kvm_boots; then
 		qemu+=(-accel kvm -cpu host)
