@@ -1108,18 +1108,16 @@ struct ftrace_ops *ftrace_share_handler(struct dyn_ftrace *rec)
 }
 
 #ifdef CONFIG_HAVE_FTRACE_SHARE_CALLER
-/*
- * What a site asks of an op while ftrace registers and unregisters others: of its
- * flags those change that no site asks for, and its func only between that of its
- * user and ftrace's filter by pid in front of it, of which either is right.
- */
+/* What a site asks of an op, without ftrace_lock */
 static __always_inline bool share_op_has(struct ftrace_ops *op, unsigned long flag)
 {
+	/* Those that change while it is registered are others */
 	return data_race(op->flags) & flag;
 }
 
 static __always_inline ftrace_func_t share_op_func(struct ftrace_ops *op)
 {
+	/* Its user's, or ftrace's filter by pid in front of it: either is right */
 	return data_race(READ_ONCE(op->func));
 }
 
