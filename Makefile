@@ -56,7 +56,8 @@ bench: packages
 # Not under Bochs, where sanitizers take hours, and not what is of this kernel anyway.
 test-debug: packages
 	@FLAVOR=debug vm/kernel
-	@FLAVOR=debug SKIP='^(splats|overlay|ibt-|lock-)' vm/test
+	@FLAVOR=debug SKIP='^(splats|overlay|ibt-|lock-|share-nth)' vm/test
+	@vm/test vm/tests.debug
 
 test-races: kernel
 	@vm/test vm/tests.races

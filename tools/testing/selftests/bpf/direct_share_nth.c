@@ -5,11 +5,13 @@
  * fentry site: attach and detach a BPF program, enable, disable and replace a
  * livepatch, start and stop a tracer, hold all sites at paired.
  *
- *	direct_share_nth [--match=REGEX] [--verbose] [--modules=DIR]
+ *	direct_share_nth [--match=REGEX] [--stride=N] [--verbose] [--modules=DIR]
  *
  * Each operation is walked: with its first allocation failing, with its second one,
  * and so on until it needs none that fails (/proc/thread-self/fail-nth); then the
- * same with the calls of functions that can fail otherwise. After each failure
+ * same with the calls of functions that can fail otherwise. For a kernel on which all
+ * of that takes hours, --stride=N has only each Nth allocation of a walk fail, others in
+ * the next walk. After each failure
  *
  * - the error is the one that fits, and who was at the site is so as before: the
  *   function returns what it did, the program runs once for a call, the mode is
@@ -56,6 +58,7 @@
 /* No operation allocates more often: a walk that gets there does not end. */
 #define MAX_NTH		3000
 
+static unsigned int stride = 1, walks_begun;
 static bool verbose;
 
 /**
@@ -488,14 +491,14 @@ static bool done_and_undone(const struct operation *op, const struct state *afte
 
 static bool walk(const struct operation *op)
 {
-	unsigned int nth, refused = 0, spared = 0;
+	unsigned int nth, step = fault->function ? 1 : stride, refused = 0, spared = 0;
 	struct state after = now;
 	bool failed, again;
 	char when[64];
 	int err;
 
 	op->change(&after);
-	for (nth = 1; nth < MAX_NTH; nth++) {
+	for (nth = 1 + walks_begun++ % step; nth < MAX_NTH; nth += step) {
 		snprintf(when, sizeof(when), "%s, %s %u fails", op->name, fault->name, nth);
 		err = op->go(nth, &failed);
 		if (!failed)
@@ -530,7 +533,7 @@ static bool walk(const struct operation *op)
 	}
 	if (!done_and_undone(op, &after, false, op->name))
 		return false;
-	ksft_print_msg("%u failures: %u refused, %u spared\n", nth - 1, refused, spared);
+	ksft_print_msg("%u failures: %u refused, %u spared\n", refused + spared, refused, spared);
 	return nth < MAX_NTH;
 }
 
@@ -707,13 +710,15 @@ static bool images_are_gone(void)
 
 static void usage(void)
 {
-	ksft_exit_fail_msg("usage: direct_share_nth [--match=REGEX] [--verbose] [--modules=DIR]\n");
+	ksft_exit_fail_msg("usage: direct_share_nth [--match=REGEX] [--stride=N] [--verbose] %s",
+			   "[--modules=DIR]\n");
 }
 
 int main(int argc, char **argv)
 {
 	static const struct option options[] = {
 		{ "match", required_argument, NULL, 'm' },
+		{ "stride", required_argument, NULL, 's' },
 		{ "verbose", no_argument, NULL, 'v' },
 		{ "modules", required_argument, NULL, 'M' },
 		{ }
@@ -730,6 +735,11 @@ int main(int argc, char **argv)
 			if (regcomp(&match, optarg, REG_EXTENDED | REG_NOSUB))
 				usage();
 			wanted = &match;
+			break;
+		case 's':
+			stride = atoi(optarg);
+			if (!stride || stride > MAX_NTH)
+				usage();
 			break;
 		case 'v':
 			verbose = true;
