@@ -170,6 +170,7 @@ qemu_arguments() {
 		# Its own way to authenticate pointers takes most of the time otherwise.
 		qemu+=(-accel "tcg,thread=$threads" -cpu "$cpu,pauth-impdef=on")
 	elif [ -n "$icount" ]; then
+		smp=1
 		qemu+=(-accel "tcg,thread=single" -icount "shift=0,sleep=off" -cpu "$cpu")
 	elif [ -n "${KVM:-}" ] && kvm_boots; then
 		qemu+=(-accel kvm -cpu host)
