@@ -1117,7 +1117,7 @@ static __always_inline bool share_op_has(struct ftrace_ops *op, unsigned long fl
 
 static __always_inline ftrace_func_t share_op_func(struct ftrace_ops *op)
 {
-	/* Its user's, or ftrace's filter by pid in front of it: either is right */
+	/* Whichever this finds was right a moment ago, or is from now on */
 	return data_race(READ_ONCE(op->func));
 }
 
