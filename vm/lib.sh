@@ -180,6 +180,17 @@ qemu_arguments() {
 	qemu+=(-smp "$smp" -nodefaults -no-user-config -display none -no-reboot)
 }
 
+# copy_source TREE: which shares the files of the source where it can. Nothing writes to
+# one of them: the build does not, vm/overlay puts another in its place.
+copy_source() {
+	rm -rf "$1.new"
+	cp -al "$BUILD/source" "$1.new" || {
+		rm -rf "$1.new"
+		cp -a --reflink=auto "$BUILD/source" "$1.new"
+	}
+	mv "$1.new" "$1"
+}
+
 # need_space GIGABYTES DIR
 need_space() {
 	local dir=$2 free

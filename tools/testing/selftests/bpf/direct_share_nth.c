@@ -10,8 +10,8 @@
  * Each operation is walked: with its first allocation failing, with its second one,
  * and so on until it needs none that fails (/proc/thread-self/fail-nth); then the
  * same with the calls of functions that can fail otherwise. For a kernel on which all
- * of that takes hours, --stride=N has only each Nth allocation of a walk fail, others in
- * the next walk. After each failure
+ * of that takes hours, --stride=N has the first allocation of a walk fail and then each
+ * Nth, from a second one on that differs from walk to walk. After each failure
  *
  * - the error is the one that fits, and who was at the site is so as before: the
  *   function returns what it did, the program runs once for a call, the mode is
@@ -492,13 +492,14 @@ static bool done_and_undone(const struct operation *op, const struct state *afte
 static bool walk(const struct operation *op)
 {
 	unsigned int nth, step = fault->function ? 1 : stride, refused = 0, spared = 0;
+	unsigned int second = 2 + walks_begun++ % step;
 	struct state after = now;
 	bool failed, again;
 	char when[64];
 	int err;
 
 	op->change(&after);
-	for (nth = 1 + walks_begun++ % step; nth < MAX_NTH; nth += step) {
+	for (nth = 1; nth < MAX_NTH; nth = nth == 1 ? second : nth + step) {
 		snprintf(when, sizeof(when), "%s, %s %u fails", op->name, fault->name, nth);
 		err = op->go(nth, &failed);
 		if (!failed)
