@@ -24,8 +24,12 @@
 #define ARRAY_SIZE(x)	(sizeof(x) / sizeof((x)[0]))
 #endif
 
-/* Nothing that is waited for takes longer, on the slowest of machines. */
-#define PATIENCE	60
+/*
+ * Nothing that is waited for takes longer, in seconds: a minute, on the slowest of
+ * machines. With sanitizers it may, and DIRECT_SHARE_PATIENCE in the environment says
+ * how long.
+ */
+double patience(void);
 
 /*
  * Options have been read: prints the header, or skips all and ends. What libbpf
@@ -46,7 +50,7 @@ void yield_rcu_tasks(int policy);
 /* Returns false if it has not come true after all that time. */
 #define wait_until(condition)					\
 ({								\
-	double end = seconds() + PATIENCE;			\
+	double end = seconds() + patience();			\
 	bool holds;						\
 								\
 	while (!(holds = (condition)) && seconds() < end)	\
