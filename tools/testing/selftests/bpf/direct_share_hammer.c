@@ -621,7 +621,7 @@ static double hammer(unsigned long calls, unsigned int changes, unsigned int min
 	for (i = 0; (board->calls < until || i < changes || seconds() < end) &&
 	     !board->wrong && failures < 5; i++) {
 		change_something();
-		if (seconds() > last + patience()) {
+		if (seconds() > last + PATIENCE) {
 			if (board->calls == before) {
 				failed("the caller", -ETIMEDOUT);
 				break;

@@ -131,10 +131,10 @@ static void redirect_round(void)
 {
 	if (did(LOAD, load_module(PATCH_X, "")))
 		return;
-	probe_until(seconds() + patience(), enabled);
+	probe_until(seconds() + PATIENCE, enabled);
 	if (did(DISABLE, disable_livepatch(PATCH_X)))
 		return;
-	probe_until(seconds() + patience(), disabled);
+	probe_until(seconds() + PATIENCE, disabled);
 	did(UNLOAD, unload_module(PATCH_X));
 }
 

@@ -34,13 +34,6 @@ double seconds(void)
 	return t.tv_sec + t.tv_nsec / 1e9;
 }
 
-double patience(void)
-{
-	const char *text = getenv("DIRECT_SHARE_PATIENCE");
-
-	return text && atoi(text) > 0 ? atoi(text) : 60;
-}
-
 void pin(int cpu)
 {
 	cpu_set_t set;
@@ -360,7 +353,7 @@ int call_function(enum klp_share_function function, int arg, unsigned int how, l
 		_exit(write(fds[1], &c.ret[0], sizeof(c.ret[0])) != sizeof(c.ret[0]));
 	}
 	close(fds[1]);
-	end = seconds() + patience() / 4;
+	end = seconds() + PATIENCE / 4;
 	while (!waitpid(child, &status, WNOHANG) && seconds() < end)
 		usleep(500);
 	if (WIFEXITED(status) && !WEXITSTATUS(status) &&

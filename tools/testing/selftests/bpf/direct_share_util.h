@@ -24,12 +24,8 @@
 #define ARRAY_SIZE(x)	(sizeof(x) / sizeof((x)[0]))
 #endif
 
-/*
- * Nothing that is waited for takes longer, in seconds: a minute, on the slowest of
- * machines. With sanitizers it may, and DIRECT_SHARE_PATIENCE in the environment says
- * how long.
- */
-double patience(void);
+/* Nothing that is waited for takes longer, on the slowest of machines. */
+#define PATIENCE	60
 
 /*
  * Options have been read: prints the header, or skips all and ends. What libbpf
@@ -50,7 +46,7 @@ void yield_rcu_tasks(int policy);
 /* Returns false if it has not come true after all that time. */
 #define wait_until(condition)					\
 ({								\
-	double end = seconds() + patience();			\
+	double end = seconds() + PATIENCE;			\
 	bool holds;						\
 								\
 	while (!(holds = (condition)) && seconds() < end)	\
