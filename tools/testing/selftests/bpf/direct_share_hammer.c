@@ -20,7 +20,8 @@
  * and detaches programs of each type, tracers and kprobes, and turns the switch in
  * tracefs/direct_share. Its dice are those of --seed, which is printed. It ends when
  * there were as many calls and as many changes as asked for, and when that many
- * minutes are over. --noise adds a third task, see direct_share_noise.h.
+ * minutes are over. Where the dice left out what has to happen, it goes on, up to ten
+ * times as long. --noise adds a third task, see direct_share_noise.h.
  *
  * --stretch has each change of the site take until some calls have met its int3,
  * and asserts that they did. --force ends with a transition that is forced, after
@@ -610,6 +611,12 @@ static void clean_up(void)
 			detach_program(i);
 }
 
+static bool enough_happened(void)
+{
+	return mode_changes > 20 && done[ENABLE] && done[DISABLE] && done[ATTACH] &&
+	       done[DETACH] && done[TRACE];
+}
+
 /* Returns how long it took. */
 static double hammer(unsigned long calls, unsigned int changes, unsigned int minutes)
 {
@@ -618,7 +625,8 @@ static double hammer(unsigned long calls, unsigned int changes, unsigned int min
 	unsigned long before = board->calls;
 	unsigned int i;
 
-	for (i = 0; (board->calls < until || i < changes || seconds() < end) &&
+	for (i = 0; (board->calls < until || i < changes || seconds() < end ||
+		     (!enough_happened() && i < 10 * changes)) &&
 	     !board->wrong && failures < 5; i++) {
 		change_something();
 		if (seconds() > last + PATIENCE) {
@@ -809,8 +817,7 @@ int main(int argc, char **argv)
 	print_statistics(took);
 	if (noise)
 		ksft_test_result(stop_noise(), "there was noise of every kind\n");
-	ksft_test_result(mode_changes > 20 && done[ENABLE] && done[DISABLE] && done[ATTACH] &&
-			 done[DETACH] && done[TRACE], "enough has happened\n");
+	ksft_test_result(enough_happened(), "enough has happened\n");
 	board->stop = true;
 	waitpid(caller, NULL, 0);
 
