@@ -150,7 +150,8 @@ static int tracefs_kprobe(void)
 		return write_file(TRACEFS "/events/kprobes/share_noise/enable",
 				  random() % 2 ? "1" : "0");
 	write_file(TRACEFS "/events/kprobes/share_noise/enable", "0");
-	err = write_file(TRACEFS "/kprobe_events", "-:share_noise\n");
+	/* The file is opened with O_TRUNC, which removes all. */
+	err = write_file(TRACEFS "/kprobe_events", "\n");
 	there = err;
 	return err;
 }
@@ -331,7 +332,7 @@ static void undo(void)
 	for (i = 0; i < ARRAY_SIZE(parties); i++)
 		free_party(&parties[i]);
 	write_file(TRACEFS "/events/kprobes/share_noise/enable", "0");
-	write_file(TRACEFS "/kprobe_events", "-:share_noise\n");
+	write_file(TRACEFS "/kprobe_events", "\n");
 	write_file(TRACEFS "/direct_share", "fused");
 	write_file(NOISE "/current_tracer", "nop");
 	rmdir(NOISE);
