@@ -4,7 +4,7 @@
  * A task that sleeps in the trampoline of a function while a livepatch of that
  * function comes or goes.
  *
- *	direct_share_parked [--modules=DIR]
+ *	direct_share_parked [--modules=DIR] [succession]
  *
  * A sleepable program before the function reads a page that userfaultfd guards,
  * so its task sleeps in the trampoline until the test provides the page: it has
@@ -16,6 +16,10 @@
  * The other way round, a task that merely sleeps in a traced function must not be
  * waited for if no livepatch changes the function, or if the one that goes is below
  * the one of the task: its trampoline has made its choice.
+ *
+ * And the trampoline must be there until the task has left it, whatever has taken its
+ * place at the site, and wherever in it the task has slept meanwhile: "succession" runs
+ * the tests of that alone.
  *
  * Needs root, tracefs, and the modules of ../livepatch/test_modules.
  */
@@ -97,46 +101,57 @@ static void expect(const char *what, long is, long should)
 }
 
 /*
- * The guarded page
+ * The guarded pages: one for each program that a task may sleep in
  */
+
+#define PAGES		2
 
 static struct {
 	int uffd;
 	void *page;
-	long size;
+	long size;	/* of one */
 } guarded;
 
-static void guard_page(void)
+static unsigned long page_address(unsigned int i)
+{
+	return (unsigned long)guarded.page + i * guarded.size;
+}
+
+static void guard_pages(void)
 {
 	struct uffdio_api api = { .api = UFFD_API };
 	struct uffdio_register reg = {};
 
 	guarded.size = sysconf(_SC_PAGESIZE);
-	guarded.page = mmap(NULL, guarded.size, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	guarded.page = mmap(NULL, PAGES * guarded.size, PROT_READ,
+			    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	guarded.uffd = syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK);
 	if (guarded.page == MAP_FAILED || guarded.uffd < 0 ||
 	    ioctl(guarded.uffd, UFFDIO_API, &api))
 		ksft_exit_fail_perror("userfaultfd");
 	reg.range.start = (unsigned long)guarded.page;
-	reg.range.len = guarded.size;
+	reg.range.len = PAGES * guarded.size;
 	reg.mode = UFFDIO_REGISTER_MODE_MISSING;
 	if (ioctl(guarded.uffd, UFFDIO_REGISTER, &reg))
 		ksft_exit_fail_perror("userfaultfd");
 }
 
-/* Has somebody touched the page since the last time? He waits for it then. */
-static bool page_missed(void)
+/* Has somebody touched a page since the last time? He waits for @page then. */
+static bool page_missed(unsigned int *page)
 {
 	struct uffd_msg msg;
 
-	return read(guarded.uffd, &msg, sizeof(msg)) == sizeof(msg) &&
-	       msg.event == UFFD_EVENT_PAGEFAULT;
+	if (read(guarded.uffd, &msg, sizeof(msg)) != sizeof(msg) ||
+	    msg.event != UFFD_EVENT_PAGEFAULT)
+		return false;
+	*page = (msg.arg.pagefault.address - page_address(0)) / guarded.size;
+	return true;
 }
 
-static void provide_page(void)
+static void provide_page(unsigned int i)
 {
 	struct uffdio_zeropage zero = {
-		.range = { .start = (unsigned long)guarded.page, .len = guarded.size },
+		.range = { .start = page_address(i), .len = guarded.size },
 	};
 
 	if (ioctl(guarded.uffd, UFFDIO_ZEROPAGE, &zero))
@@ -144,9 +159,9 @@ static void provide_page(void)
 }
 
 /* To be missed by the next one */
-static void forget_page(void)
+static void forget_pages(void)
 {
-	if (madvise(guarded.page, guarded.size, MADV_DONTNEED))
+	if (madvise(guarded.page, PAGES * guarded.size, MADV_DONTNEED))
 		ksft_exit_fail_perror("madvise");
 }
 
@@ -186,29 +201,47 @@ static void check_mode(void)
 		complain("the site is %s and not %s", mode, want_mode);
 }
 
-static void park(struct party *p)
+/* In one of @n programs, each with a page of its own; returns the page. */
+static unsigned int park_in(struct party *p, unsigned int n)
 {
-	forget_page();
+	unsigned int i, page;
+
+	forget_pages();
 	parked.tid = 0;
 	parked.go = false;
 	if (pthread_create(&parked.thread, NULL, call_one, NULL))
 		ksft_exit_fail_msg("cannot create a thread\n");
 	wait_until(parked.tid);
-	p->skel->bss->park_addr = (unsigned long)guarded.page;
-	p->skel->bss->park_task = parked.tid;
+	for (i = 0; i < n; i++) {
+		p[i].skel->bss->park_addr = page_address(i);
+		p[i].skel->bss->park_task = parked.tid;
+	}
 	parked.go = true;
-	if (!wait_until(page_missed()))
+	if (!wait_until(page_missed(&page)))
 		ksft_exit_fail_msg("the program does not read the page\n");
 	check_mode();
+	return page;
 }
 
-/* Returns what the parked call returned. */
+static void park(struct party *p)
+{
+	park_in(p, 1);
+}
+
+/* Returns what the parked call returned, once it has this page. */
+static long release_from(unsigned int page)
+{
+	provide_page(page);
+	pthread_join(parked.thread, NULL);
+	return parked.ret;
+}
+
 static long release(struct party *p)
 {
-	provide_page();
-	pthread_join(parked.thread, NULL);
+	long ret = release_from(0);
+
 	p->skel->bss->park_task = 0;
-	return parked.ret;
+	return ret;
 }
 
 static int patch_state(const char *pid, const char *tid)
@@ -472,6 +505,95 @@ static void run_above(const char *name, const char *mode)
 	ksft_test_result(!complaints, "%s, %s: asleep above the livepatch that goes\n", name, mode);
 }
 
+/*
+ * Who leads to another image while the task is in this one. Each is undone, too, which
+ * leads to a third one.
+ */
+
+static struct party another;
+
+static void attach_another(bool first)
+{
+	if (first)
+		expect("attaching another program", attach_party(&another), 0);
+	else
+		expect("detaching it", detach_party(&another), 0);
+}
+
+static void patch_moves(bool first)
+{
+	expect("the switch", write_file(TRACEFS "/direct_share", first ? "paired" : "fused"), 0);
+}
+
+static void patch_settles(bool first)
+{
+	patch_moves(!first);
+}
+
+static const struct successor {
+	const char *name;
+	void (*change)(bool first);
+	const char *mode;	/* of the livepatched site before */
+} successors[] = {
+	{ "another program is attached", attach_another, "fused" },
+	{ "the livepatch moves again", patch_moves, "fused" },
+	{ "the livepatch settles", patch_settles, "paired" },
+};
+
+/*
+ * The task sleeps in two programs, one after the other, of an image that has lost its
+ * site while it slept in the first one. Whoever frees that image waits for those who
+ * sleep, but the second program was entered later.
+ */
+static void run_succession(const struct successor *to)
+{
+	unsigned int first, second, i;
+	struct party p[PAGES];
+	double end;
+
+	complaints = 0;
+	target_comes();
+	write_file(TRACEFS "/direct_share", to->mode);
+	want_mode = have_direct_share ? to->mode : NULL;
+	expect("loading the livepatch", load_livepatch(PATCH), 0);
+	for (i = 0; i < PAGES; i++) {
+		load_party(&p[i], "park_fentry", ONE);
+		expect("attaching", attach_party(&p[i]), 0);
+	}
+
+	/* To load a program begins a grace period, too. */
+	load_party(&another, "run_fentry", ONE);
+	if (!wait_until(images_of(&p[0]) == 1))
+		complain("%d images before", images_of(&p[0]));
+	sleep(1);
+	first = park_in(p, PAGES);
+	to->change(true);
+	/* A grace period begins, and waits. Who enters a program from now on is too late. */
+	sleep(1);
+	provide_page(first);
+	if (!wait_until(page_missed(&second)))
+		ksft_exit_fail_msg("the second program does not read its page\n");
+	for (end = seconds() + STAYS; seconds() < end; usleep(10000))
+		if (images_of(&p[0]) != 2)
+			ksft_exit_fail_msg("%s: the image is freed, who is in it will crash\n",
+					   to->name);
+	expect("the parked call", release_from(second), 101);
+	for (i = 0; i < PAGES; i++)
+		p[i].skel->bss->park_task = 0;
+	if (!wait_until(images_of(&p[0]) == 1))
+		complain("the image stays for ever");
+
+	to->change(false);
+	check_calls("later", &p[0], 101);
+	free_party(&another);
+	for (i = 0; i < PAGES; i++)
+		free_party(&p[i]);
+	expect("disabling the livepatch", disable_livepatch(PATCH), 0);
+	expect("unloading it", unload_livepatch(PATCH), 0);
+	target_goes();
+	ksft_test_result(!complaints, "asleep in two programs: %s\n", to->name);
+}
+
 int main(int argc, char **argv)
 {
 	static const struct option options[] = {
@@ -481,7 +603,8 @@ int main(int argc, char **argv)
 	/* What a livepatched site with programs may be. */
 	static const char *const modes[] = { "paired", "fused" };
 	static const char *const sleeping[] = { "run_fexit", "run_fsession" };
-	unsigned int i, j, k, nr_modes, plan = 0;
+	unsigned int nr_stories = ARRAY_SIZE(stories), nr_sleeping = ARRAY_SIZE(sleeping);
+	unsigned int i, j, k, nr_modes, nr_successors, plan = 0;
 
 	while (getopt_long(argc, argv, "", options, NULL) == 'm')
 		snprintf(module_dir, PATH_MAX, "%s", optarg);
@@ -489,21 +612,29 @@ int main(int argc, char **argv)
 	begin();
 	have_direct_share = !access(TRACEFS "/direct_share", F_OK);
 	nr_modes = write_file(TRACEFS "/direct_share", "fused") ? 1 : ARRAY_SIZE(modes);
+	/* Only a site that can be fused has its image replaced for a livepatch. */
+	nr_successors = nr_modes > 1 ? ARRAY_SIZE(successors) : 1;
 	ksft_print_msg("%s\n", nr_modes > 1 ? "a settled site is fused" :
 			       "sites of this kernel are not fused");
-	for (i = 0; i < ARRAY_SIZE(stories); i++)
+	if (optind < argc && !strcmp(argv[optind], "succession")) {
+		nr_stories = 0;
+		nr_sleeping = 0;
+	}
+	for (i = 0; i < nr_stories; i++)
 		plan += ARRAY_SIZE(kinds) * (stories[i].livepatched ? nr_modes : 1);
-	ksft_set_plan(plan + ARRAY_SIZE(sleeping) * (1 + nr_modes));
-	guard_page();
+	ksft_set_plan(plan + nr_sleeping * (1 + nr_modes) + nr_successors);
+	guard_pages();
 
-	for (i = 0; i < ARRAY_SIZE(sleeping); i++) {
+	for (i = 0; i < nr_sleeping; i++) {
 		run_elsewhere(sleeping[i]);
 		for (j = 0; j < nr_modes; j++)
 			run_above(sleeping[i], modes[j]);
 	}
-	for (i = 0; i < ARRAY_SIZE(stories); i++)
+	for (i = 0; i < nr_stories; i++)
 		for (j = stories[i].livepatched ? 0 : nr_modes - 1; j < nr_modes; j++)
 			for (k = 0; k < ARRAY_SIZE(kinds); k++)
 				run_story(&stories[i], &kinds[k], modes[j]);
+	for (i = 0; i < nr_successors; i++)
+		run_succession(&successors[i]);
 	ksft_finished();
 }

@@ -154,20 +154,35 @@ unsigned long symbol_address(const char *name)
 	return addr;
 }
 
-/* Images that are not in use any more keep their name until they are freed. */
-bool find_image(struct party *p, struct image *image)
+/* As bpf_trampoline_compute_key() does. */
+static void image_name(struct party *p, char *name, size_t size)
 {
-	LIBBPF_OPTS(bpf_test_run_opts, opts);
 	struct bpf_link_info info = {};
 	__u32 len = sizeof(info);
-	char name[64];
 
 	if (bpf_obj_get_info_by_fd(bpf_link__fd(p->link), &info, &len))
 		ksft_exit_fail_perror("no information on a link");
-	/* As bpf_trampoline_compute_key() does. */
-	snprintf(name, sizeof(name), "bpf_trampoline_%llu",
+	snprintf(name, size, "bpf_trampoline_%llu",
 		 (unsigned long long)info.tracing.target_obj_id << 32 | 0x80000000 |
 		 info.tracing.target_btf_id);
+}
+
+/* Images that are not in use any more keep their name until they are freed. */
+int images_of(struct party *p)
+{
+	unsigned long addr;
+	char name[64];
+
+	image_name(p, name, sizeof(name));
+	return find_symbol(name, &addr);
+}
+
+bool find_image(struct party *p, struct image *image)
+{
+	LIBBPF_OPTS(bpf_test_run_opts, opts);
+	char name[64];
+
+	image_name(p, name, sizeof(name));
 	if (!wait_until(find_symbol(name, &image->addr) == 1))
 		return false;
 
