@@ -211,6 +211,7 @@ unsigned long ftrace_direct_site(unsigned long addr, bool *called);
 bool ftrace_share_may_pair(struct dyn_ftrace *rec, struct ftrace_ops *ops);
 void ftrace_share_update(struct dyn_ftrace *rec, struct ftrace_ops *ops, bool inc);
 void ftrace_share_publish(void);
+void ftrace_share_forget(struct ftrace_ops *ops);
 void ftrace_share_set_direct(unsigned long ip, unsigned long addr);
 int ftrace_share_poke(void);
 unsigned long ftrace_share_addr_new(struct dyn_ftrace *rec);
@@ -287,6 +288,7 @@ static inline bool ftrace_share_may_pair(struct dyn_ftrace *rec, struct ftrace_o
 
 static inline void ftrace_share_update(struct dyn_ftrace *rec, struct ftrace_ops *ops, bool inc) { }
 static inline void ftrace_share_publish(void) { }
+static inline void ftrace_share_forget(struct ftrace_ops *ops) { }
 static inline void ftrace_share_set_direct(unsigned long ip, unsigned long addr) { }
 
 static inline unsigned long ftrace_share_addr_new(struct dyn_ftrace *rec)

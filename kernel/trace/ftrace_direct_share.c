@@ -1007,6 +1007,47 @@ void ftrace_share_publish(void)
 	}
 }
 
+static void share_forget_at(struct ftrace_redirect *r, struct ftrace_ops *ops)
+{
+	struct share_ops *old;
+
+	if (r->owner == ops)
+		r->owner = NULL;
+	if (r->handler == ops)
+		WRITE_ONCE(r->handler, NULL);
+	if (r->has_direct && ops->flags & FTRACE_OPS_FL_DIRECT &&
+	    ftrace_ops_test(ops, r->ip, ops)) {
+		r->has_direct = false;
+		WRITE_ONCE(r->direct, 0);
+	}
+	/* Callers walk ftrace's list then, where @ops is not any more. */
+	old = rcu_replace_pointer(r->ops, NULL, lockdep_is_held(&ftrace_lock));
+	if (old)
+		call_rcu_tasks(&old->rcu, share_ops_free_rcu);
+}
+
+/**
+ * ftrace_share_forget - ftrace died while an ops came or went
+ * @ops: the ops, which ftrace has taken out of its list
+ *
+ * Whoever owns it, or its direct trampoline, is about to free it, and nothing is
+ * published any more: no caller of a site may find it from now on.
+ *
+ * Context: ftrace_lock is held, ftrace is dead. Cannot fail.
+ */
+void ftrace_share_forget(struct ftrace_ops *ops)
+{
+	struct ftrace_redirect *r;
+	unsigned int i;
+
+	lockdep_assert_held(&ftrace_lock);
+
+	guard(spinlock)(&share_lock);
+	for (i = 0; i < ARRAY_SIZE(redirects); i++)
+		hlist_for_each_entry(r, &redirects[i], node)
+			share_forget_at(r, ops);
+}
+
 /**
  * ftrace_share_set_direct - a site's direct address changed
  * @ip: address of the fentry site

@@ -1221,6 +1221,9 @@ static void r7_stuck_set(void)
 #define KILL	"test_klp_share_kill"
 #define REPLACE	"test_klp_share_replace"
 
+/* Seconds after which what nobody uses has been freed */
+#define QUIET	5
+
 /* By this task, which is the one that fails. */
 static long call_one(int arg)
 {
@@ -1252,15 +1255,22 @@ static void s1_override(void)
 	target_goes();
 }
 
+/* @at: of which function the next call is the end of ftrace; "" for now */
+static void kill_ftrace(const char *at)
+{
+	char param[128];
+
+	snprintf(param, sizeof(param), "ftrace_kill=%lu%s%s", symbol_address("ftrace_kill"),
+		 *at ? " at=" : "", at);
+	expect(KILL, load_module(KILL, param), 0);
+}
+
 static void s2_run(const char *mode)
 {
-	char param[64];
-
 	target_comes();
 	expect(mode, write_file(TRACEFS "/direct_share", mode), 0);
 	add_livepatch(PATCH_ONE);
-	snprintf(param, sizeof(param), "ftrace_kill=%lu", symbol_address("ftrace_kill"));
-	expect(KILL, load_module(KILL, param), 0);
+	kill_ftrace("");
 	expect("replacing it", load_module(REPLACE, ""), -ENODEV);
 	expect("disabling it", disable_livepatch(PATCH_ONE), -ENODEV);
 	expect("its transition", in_transition(PATCH_ONE), 0);
@@ -1275,6 +1285,47 @@ static void s2_dead(void)
 static void s2_held(void)
 {
 	s2_run("paired");
+}
+
+/* Called by ftrace when all is known of a change, and no text is changed yet */
+#define MIDDLE	"arch_ftrace_update_code"
+
+/* An image whose attaching failed is freed, and the site was told of it already. */
+static void s3_attach(void)
+{
+	struct party p;
+
+	target_comes();
+	add_livepatch(PATCH_ONE);
+	/* Listed, so that an image needs no other text to be called. */
+	expect("a filter", write_file(TRACEFS "/set_ftrace_filter", ONE), 0);
+	expect("a tracer", write_file(TRACEFS "/current_tracer", "function"), 0);
+	load_party(&p, "run_fentry", ONE);
+	expect("a call", call_one(1), 101);
+	kill_ftrace(MIDDLE);
+	expect("attaching", attach_party(&p), -ENODEV);
+	sleep(QUIET);
+	expect("a call", call_one(1), 101);
+	expect("runs of the program", p.skel->bss->runs, 0);
+}
+
+/* The livepatch is disabled, and ftrace dies when its ops leaves the site. */
+static void s3_disable(void)
+{
+	struct party p;
+
+	target_comes();
+	expect("paired", write_file(TRACEFS "/direct_share", "paired"), 0);
+	add_livepatch(PATCH_ONE);
+	expect("attaching", add_party(&p, "run_fentry"), 0);
+	/* To detach it, at the end of this, would be a WARN of Linux. */
+	expect("pinning", bpf_link__pin(p.link, "/sys/fs/bpf/direct_share_dies"), 0);
+	expect("a call", call_one(1), 101);
+	kill_ftrace(MIDDLE);
+	expect("disabling it", disable_livepatch(PATCH_ONE), 0);
+	expect("unloading it", unload_livepatch(PATCH_ONE), 0);
+	expect("a call", call_one(1), 1);
+	expect("runs of the program", p.skel->bss->runs, 2);
 }
 
 /**
@@ -1313,6 +1364,8 @@ static const struct test {
 	{ "s1_override", "a kprobe that has the function fail is heard", s1_override },
 	{ "s2_dead", "no livepatch is replaced or disabled when ftrace is dead", s2_dead, true },
 	{ "s2_held", "nor one whose functions are held at paired", s2_held, true },
+	{ "s3_attach", "ftrace dies while a program is attached", s3_attach, true },
+	{ "s3_disable", "ftrace dies while a livepatch leaves", s3_disable, true },
 };
 
 static void usage(FILE *to)

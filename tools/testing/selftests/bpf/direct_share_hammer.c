@@ -386,6 +386,18 @@ static void settle(void)
 	unlock_transitions();
 }
 
+/*
+ * A kprobe of the noise at the function keeps there what ours had claimed, the ip, when
+ * ours has gone: the kernel gives that up with the last one. The noise's goes soon.
+ */
+static int load_patch(const char *name)
+{
+	int err;
+
+	wait_until((err = load_module(name, "")) != -EBUSY || !noise);
+	return err;
+}
+
 static void enable(struct patch *p)
 {
 	int err;
@@ -394,7 +406,7 @@ static void enable(struct patch *p)
 	lp.stack[lp.height++] = p;
 	set_versions(version_of(lp.height - 1), version_of(lp.height));
 	doing(op_names[ENABLE]);
-	err = load_module(p->name, "");
+	err = load_patch(p->name);
 	did(ENABLE, p->name, err);
 	if (err) {
 		lp.height--;
