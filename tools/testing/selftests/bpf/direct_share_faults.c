@@ -1289,6 +1289,8 @@ static void s2_held(void)
 
 /* Called by ftrace when all is known of a change, and no text is changed yet */
 #define MIDDLE	"arch_ftrace_update_code"
+/* Called by it before, when a change of text can still be left out */
+#define EARLY	"ftrace_share_publish"
 
 /* An image whose attaching failed is freed, and the site was told of it already. */
 static void s3_attach(void)
@@ -1321,7 +1323,7 @@ static void s3_disable(void)
 	/* To detach it, at the end of this, would be a WARN of Linux. */
 	expect("pinning", bpf_link__pin(p.link, "/sys/fs/bpf/direct_share_dies"), 0);
 	expect("a call", call_one(1), 101);
-	kill_ftrace(MIDDLE);
+	kill_ftrace(EARLY);
 	expect("disabling it", disable_livepatch(PATCH_ONE), 0);
 	expect("unloading it", unload_livepatch(PATCH_ONE), 0);
 	expect("a call", call_one(1), 1);
