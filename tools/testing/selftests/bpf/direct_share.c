@@ -595,7 +595,7 @@ static void expected_return(struct target *t, int arg, int add, long *ret)
 	switch (t->id) {
 	case KLP_SHARE_MANY:
 		ret[0] = add;
-		for (i = 0; i < 8; i++)
+		for (i = 0; i < DIRECT_SHARE_ARGS; i++)
 			ret[0] += (i + 1) * (arg + i);
 		break;
 	case KLP_SHARE_PAIR:
@@ -650,7 +650,7 @@ static void expect_in_programs(struct target *t, int arg, int add, int odd_add)
 		nr = 3;
 		break;
 	case KLP_SHARE_MANY:
-		nr = 8;
+		nr = DIRECT_SHARE_ARGS;
 		break;
 	}
 	t->skel->bss->nr_args = nr;

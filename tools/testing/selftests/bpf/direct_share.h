@@ -17,7 +17,7 @@ enum direct_share_prog {
 };
 
 /* The most arguments that a traced function has, a struct's halves counted */
-#define DIRECT_SHARE_ARGS	8
+#define DIRECT_SHARE_ARGS	12
 
 /**
  * struct direct_share_runs - what a program saw since the counts were set to 0

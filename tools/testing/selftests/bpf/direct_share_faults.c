@@ -43,6 +43,11 @@
  * s2	When ftrace has died, a livepatch is replaced and unloaded, although its
  *	functions still jump to it, or ask it. Only run by name: there is no ftrace
  *	after it.
+ * s3	When ftrace dies in a change, a site goes on to what is freed then. By name.
+ * s4	A livepatch cannot be disabled, since the image that its going takes is longer
+ *	than the one that is there, and does not fit. Only run by name: with all the
+ *	programs that there can be at a function, no image is that long unless calls
+ *	are accounted for (retbleed=stuff).
  */
 
 #define _GNU_SOURCE
@@ -1330,6 +1335,128 @@ static void s3_disable(void)
 	expect("runs of the program", p.skel->bss->runs, 2);
 }
 
+/*
+ * s4: images as long as they can be
+ */
+
+/* BPF_MAX_TRAMP_LINKS of x86 */
+#define MOST	36
+
+/*
+ * Cookies: one that takes more text in an image for a livepatch that may move than in
+ * one for a livepatch that does not, and one that takes as much, and more, in both.
+ */
+#define SHORT_COOKIE	(-1ULL)
+#define LONG_COOKIE	(1ULL << 40)
+
+/* Images that were refused */
+static int too_long;
+
+/* Attaches as many as fit, the first @longs with long cookies; returns how many. */
+static int fill(struct party *crowd, int longs)
+{
+	LIBBPF_OPTS(bpf_trace_opts, opts);
+	int i;
+
+	for (i = 0; i < MOST; i++) {
+		opts.cookie = i < longs ? LONG_COOKIE : SHORT_COOKIE;
+		crowd[i].link = bpf_program__attach_trace_opts(crowd[i].prog, &opts);
+		if (!crowd[i].link) {
+			expect("attaching one more", -errno, -E2BIG);
+			too_long++;
+			return i;
+		}
+	}
+	return i;
+}
+
+static void empty(struct party *crowd)
+{
+	int i;
+
+	for (i = 0; i < MOST; i++)
+		detach_party(&crowd[i]);
+}
+
+/* Does a call return this, and does it run each of the first @n, and no other? */
+static void check_crowd(const char *state, struct party *crowd, int n, long want)
+{
+	int i, before[MOST];
+	long ret = 0;
+
+	for (i = 0; i < MOST; i++)
+		before[i] = crowd[i].skel->bss->runs;
+	expect(state, call_function(KLP_SHARE_ONE, 0, KLP_SHARE_CALL, &ret), 0);
+	if (ret != want)
+		complain("%s: the call returned %ld, not %ld", state, ret, want);
+	for (i = 0; i < MOST; i++)
+		if (crowd[i].skel->bss->runs - before[i] != (i < n ? 1 : 0))
+			complain("%s: program %d of %d ran %d times", state, i, n,
+				 crowd[i].skel->bss->runs - before[i]);
+}
+
+/* As many as fit beside a livepatch do not keep it from going. */
+static void s4_goes(struct party *crowd, int longs)
+{
+	int n;
+
+	add_livepatch(PATCH_ONE);
+	n = fill(crowd, longs);
+	check_crowd("livepatch", crowd, n, 100);
+	remove_livepatch(PATCH_ONE);
+	if (complaints) {
+		/* Without them it can. */
+		empty(crowd);
+		remove_livepatch(PATCH_ONE);
+		return;
+	}
+	check_crowd("livepatch gone", crowd, n, 0);
+	empty(crowd);
+}
+
+/* As many as fit without one keep it out, or do not, and all are as before. */
+static int s4_comes(struct party *crowd, int longs)
+{
+	int n, err;
+
+	n = fill(crowd, longs);
+	check_crowd("no livepatch", crowd, n, 0);
+	err = load_livepatch(PATCH_ONE);
+	if (err) {
+		expect(PATCH_ONE, err, -E2BIG);
+		check_crowd("livepatch refused", crowd, n, 0);
+	} else {
+		check_crowd("livepatch", crowd, n, 100);
+		remove_livepatch(PATCH_ONE);
+		check_crowd("livepatch gone", crowd, n, 0);
+	}
+	empty(crowd);
+	return err;
+}
+
+/* Programs of the type that takes the most text. */
+static void s4_long(void)
+{
+	struct party crowd[MOST];
+	int i, longs, refused = 0;
+
+	target_comes();
+	too_long = 0;
+	for (i = 0; i < MOST; i++)
+		load_party(&crowd[i], "run_fmod_ret", ONE);
+	/* A few bytes more each time, until it is as many as another program takes */
+	for (longs = 0; longs < MOST && !complaints; longs++) {
+		s4_goes(crowd, longs);
+		refused += !!s4_comes(crowd, longs);
+	}
+	ksft_print_msg("%d images and %d of %d livepatches refused\n", too_long, refused, longs);
+	if (!too_long)
+		complain("%d programs fit, long cookies or not: boot with retbleed=stuff", MOST);
+	for (i = 0; i < MOST; i++)
+		free_party(&crowd[i]);
+	target_goes();
+}
+
 /**
  * struct test - a test
  * @name:	by which it is called
@@ -1368,6 +1495,7 @@ static const struct test {
 	{ "s2_held", "nor one whose functions are held at paired", s2_held, true },
 	{ "s3_attach", "ftrace dies while a program is attached", s3_attach, true },
 	{ "s3_disable", "ftrace dies while a livepatch leaves", s3_disable, true },
+	{ "s4_long", "a livepatch goes whatever images there are", s4_long, true },
 };
 
 static void usage(FILE *to)

@@ -19,7 +19,7 @@ struct klp_share_pair {
 enum klp_share_function {
 	KLP_SHARE_ONE,		/* int klp_share_target_one(int) */
 	KLP_SHARE_OTHER,	/* the same, for a livepatch of another function */
-	KLP_SHARE_MANY,		/* eight arguments, two of them on the stack */
+	KLP_SHARE_MANY,		/* twelve arguments, six of them on the stack */
 	KLP_SHARE_PAIR,		/* returns a struct klp_share_pair */
 	KLP_SHARE_WIDE,		/* returns an __int128 */
 	KLP_SHARE_BY_VALUE,	/* takes a struct klp_share_pair */
@@ -77,7 +77,8 @@ typedef int (*klp_share_fn)(int a, void *fn);
 
 int klp_share_target_one(int a);
 int klp_share_target_other(int a);
-long klp_share_target_many(int a, int b, int c, int d, int e, int f, int g, int h);
+long klp_share_target_many(int a, int b, int c, int d, int e, int f, int g, int h,
+			   int i, int j, int k, int l);
 struct klp_share_pair klp_share_target_pair(long a, long b);
 __int128 klp_share_target_wide(long a, long b);
 long klp_share_target_by_value(struct klp_share_pair p, int c);

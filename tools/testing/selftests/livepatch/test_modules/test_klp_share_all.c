@@ -18,9 +18,11 @@ static int livepatch_share_one(int a)
 	return a + 100;
 }
 
-static long livepatch_share_many(int a, int b, int c, int d, int e, int f, int g, int h)
+static long livepatch_share_many(int a, int b, int c, int d, int e, int f,
+				 int g, int h, int i, int j, int k, int l)
 {
-	return a + 2 * b + 3 * c + 4 * d + 5 * e + 6 * f + 7 * g + 8 * h + 100;
+	return a + 2 * b + 3 * c + 4 * d + 5 * e + 6 * f +
+	       7 * g + 8 * h + 9 * i + 10 * j + 11 * k + 12 * l + 100;
 }
 
 static struct klp_share_pair livepatch_share_pair(long a, long b)

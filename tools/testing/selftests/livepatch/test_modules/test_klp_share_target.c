@@ -49,12 +49,16 @@ noinline __noclone int klp_share_target_other(int a)
 	return a;
 }
 
-/* No two arguments can be exchanged without a change of the sum. */
-noinline __noclone long klp_share_target_many(int a, int b, int c, int d,
-					      int e, int f, int g, int h)
+/*
+ * As many arguments as a trampoline can have. No two can be exchanged without a
+ * change of the sum.
+ */
+noinline __noclone long klp_share_target_many(int a, int b, int c, int d, int e, int f,
+					      int g, int h, int i, int j, int k, int l)
 {
 	OPTIMIZER_HIDE_VAR(a);
-	return a + 2 * b + 3 * c + 4 * d + 5 * e + 6 * f + 7 * g + 8 * h;
+	return a + 2 * b + 3 * c + 4 * d + 5 * e + 6 * f +
+	       7 * g + 8 * h + 9 * i + 10 * j + 11 * k + 12 * l;
 }
 
 noinline __noclone struct klp_share_pair klp_share_target_pair(long a, long b)
@@ -114,7 +118,8 @@ static int call(struct klp_share_call *c)
 		return 0;
 	case KLP_SHARE_MANY:
 		c->ret[0] = klp_share_target_many(a, a + 1, a + 2, a + 3, a + 4,
-						  a + 5, a + 6, a + 7);
+						  a + 5, a + 6, a + 7, a + 8, a + 9,
+						  a + 10, a + 11);
 		return 0;
 	case KLP_SHARE_PAIR:
 		pair = klp_share_target_pair(a, a + 1);
