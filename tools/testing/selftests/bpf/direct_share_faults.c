@@ -35,6 +35,9 @@
  * r6	A kprobe that could not be armed is disarmed all the same: others stop with it.
  * r7	A set that cannot be attached, and then not be taken out again, leaves
  *	trampolines that are freed.
+ * r8	A livepatch below another one that goes, and then shall stay, waits for tasks
+ *	to leave whatever lies in front of its ops. KASAN shows that, or a transition
+ *	that does not end.
  *
  * And what only a kernel can do in which redirects settle:
  *
@@ -1134,6 +1137,14 @@ static void r5_two_ids(void)
 #define KPROBE_HITS	"/sys/module/" KPROBE "/parameters/hits"
 #define EVENT		"share_plain"
 
+/* By this task, which is the one that fails. */
+static long call_one(int arg)
+{
+	struct klp_share_call c = { .function = KLP_SHARE_ONE, .arg = arg };
+
+	return ioctl(share_fd, KLP_SHARE_CALL, &c) ? -errno : c.ret[0];
+}
+
 static void call_other(const char *when)
 {
 	long ret = 0;
@@ -1219,6 +1230,29 @@ static void r7_stuck_set(void)
 	target_goes();
 }
 
+/* The lower one cannot go for the sleeper, and is told to stay. */
+static void r8_below(void)
+{
+	pid_t sleeper;
+
+	target_comes();
+	add_livepatch(PATCH_ALL);
+	sleeper = fall_asleep();
+	add_livepatch(PATCH_ONE);
+	expect("disabling the lower one", disable_livepatch(PATCH_ALL), 0);
+	expect("is it in transition", in_transition(PATCH_ALL), true);
+	expect("enabling it", write_file(KLP "/" PATCH_ALL "/enabled", "1"), 0);
+	if (!wait_until(!in_transition(PATCH_ALL)))
+		complain("it does not stay");
+	expect("a call", call_one(1), 101);
+	wake_up(sleeper);
+	remove_livepatch(PATCH_ALL);
+	expect("a call", call_one(1), 101);
+	remove_livepatch(PATCH_ONE);
+	expect("a call", call_one(1), 1);
+	target_goes();
+}
+
 /*
  * s1, s2: where a redirect settles
  */
@@ -1228,14 +1262,6 @@ static void r7_stuck_set(void)
 
 /* Seconds after which what nobody uses has been freed */
 #define QUIET	5
-
-/* By this task, which is the one that fails. */
-static long call_one(int arg)
-{
-	struct klp_share_call c = { .function = KLP_SHARE_ONE, .arg = arg };
-
-	return ioctl(share_fd, KLP_SHARE_CALL, &c) ? -errno : c.ret[0];
-}
 
 static void s1_override(void)
 {
@@ -1490,6 +1516,7 @@ static const struct test {
 	{ "r5_two_ids", "one function with two ids", r5_two_ids },
 	{ "r6_unarmed_kprobe", "a kprobe that was not armed goes alone", r6_unarmed_kprobe },
 	{ "r7_stuck_set", "a set that is stuck after it failed is not called", r7_stuck_set },
+	{ "r8_below", "a livepatch below another one goes, and then stays", r8_below },
 	{ "s1_override", "a kprobe that has the function fail is heard", s1_override },
 	{ "s2_dead", "no livepatch is replaced or disabled when ftrace is dead", s2_dead, true },
 	{ "s2_held", "nor one whose functions are held at paired", s2_held, true },
