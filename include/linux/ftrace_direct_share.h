@@ -55,7 +55,7 @@
  * registers its ftrace_ops. Once its choice is a constant it tells so with
  * ftrace_redirect_settle(), and takes that back with ftrace_redirect_unsettle()
  * before any task may choose differently. A task may sleep in a trampoline that
- * was built before that: who needs to know finds it by ftrace_direct_site().
+ * was built before that: who needs to know finds it by bpf_image_site().
  * After the owner unregistered its ops:
  *
  *	ftrace_redirect_end(&set);
@@ -205,7 +205,6 @@ void ftrace_redirect_end_ip(unsigned long ip);
 int ftrace_direct_claim(struct ftrace_direct_owner *owner);
 void ftrace_direct_release(struct ftrace_direct_owner *owner);
 unsigned long ftrace_direct_target(const struct ftrace_direct_owner *owner);
-unsigned long ftrace_direct_site(unsigned long addr, bool *called);
 
 /* For kernel/trace/ftrace.c, all under ftrace_lock */
 bool ftrace_share_may_pair(struct dyn_ftrace *rec, struct ftrace_ops *ops);
@@ -276,10 +275,6 @@ static inline unsigned long ftrace_direct_target(const struct ftrace_direct_owne
 	return FTRACE_DIRECT_SELF;
 }
 
-static inline unsigned long ftrace_direct_site(unsigned long addr, bool *called)
-{
-	return 0;
-}
 
 static inline bool ftrace_share_may_pair(struct dyn_ftrace *rec, struct ftrace_ops *ops)
 {

@@ -619,7 +619,7 @@ void ftrace_redirect_settle(struct list_head *set)
  * To be called before the first task may be redirected otherwise. When it
  * returns 0, every call that enters one of the sites asks the owner's handler.
  * A task that entered earlier may still be in a direct trampoline that goes on
- * to the target: see ftrace_direct_site().
+ * to the target: see bpf_image_site().
  *
  * Context: as ftrace_redirect_begin().
  * Return: 0, or with nothing changed an errno of a direct owner that could not
@@ -820,24 +820,6 @@ unsigned long ftrace_direct_target(const struct ftrace_direct_owner *owner)
 	if (!r)
 		return FTRACE_DIRECT_SELF;
 	return r->aim ?: FTRACE_DIRECT_HANDED;
-}
-
-/**
- * ftrace_direct_site - which site's direct trampoline is at an address?
- * @addr: any text address, a return address for example
- * @called: set to whether the trampoline is behind its call of the function there
- *
- * A task that has it on its stack has entered the site. Unless @called it may not
- * have reached the function yet: where nothing was called on the way, nothing else
- * there tells.
- *
- * Context: any, NMI included.
- * Return: address of the fentry site, or 0. Trampolines that BPF does not build
- * are not known.
- */
-unsigned long ftrace_direct_site(unsigned long addr, bool *called)
-{
-	return bpf_image_site(addr, called);
 }
 
 static struct ftrace_ops *find_direct_ops(unsigned long ip)
@@ -1169,15 +1151,16 @@ static __always_inline ftrace_func_t share_op_func(struct ftrace_ops *op)
 }
 
 /*
- * In a recursion that leaves the other ops out: where all calls go on alike the
- * owner does not have to be asked. Where they do not it is, unless it would refuse
- * to be entered so deep; then the call goes on unredirected, as ftrace's list has it.
+ * Where all calls go on alike the owner is not asked: it refuses to be entered too
+ * deep, by callbacks that call traced functions, whether or not that is a recursion
+ * which leaves the other ops out. Where they do not it is asked, unless it would
+ * refuse; then the call goes on unredirected, as ftrace's list has it.
  *
  * An aim that is cleared meanwhile is still what the handler says to every task: none
  * may differ before ftrace_redirect_unsettle() has returned, and then livepatch takes
  * this call, which is on the stack, for one of the function (klp_check_stack()).
  */
-static noinline_for_stack void share_ask_again(struct ftrace_redirect *r, struct ftrace_ops *op,
+static noinline_for_stack void share_ask_owner(struct ftrace_redirect *r, struct ftrace_ops *op,
 					       unsigned long ip, unsigned long parent_ip,
 					       struct ftrace_regs *fregs)
 {
@@ -1195,7 +1178,7 @@ static noinline_for_stack void share_ask_again(struct ftrace_redirect *r, struct
 	ftrace_test_recursion_unlock(bit);
 	share_op_func(op)(ip, parent_ip, op, fregs);
 }
-NOKPROBE_SYMBOL(share_ask_again);
+NOKPROBE_SYMBOL(share_ask_owner);
 
 /* The redirect owner alone, then the direct call */
 static __always_inline void share_visit_owners(struct ftrace_redirect *r, unsigned long ip,
@@ -1207,7 +1190,7 @@ static __always_inline void share_visit_owners(struct ftrace_redirect *r, unsign
 
 	if (likely(op)) {
 		if (again)
-			share_ask_again(r, op, ip, parent_ip, fregs);
+			share_ask_owner(r, op, ip, parent_ip, fregs);
 		else
 			share_op_func(op)(ip, parent_ip, op, fregs);
 		direct = READ_ONCE(r->direct);
@@ -1273,7 +1256,7 @@ NOKPROBE_SYMBOL(share_visit_all);
  *
  * The recursion that ftrace's own list guards against, a callback that calls a
  * traced function, drops the callbacks that may not be entered again. It must not
- * drop the direct call, which guards itself, nor the redirect: see share_ask_again().
+ * drop the direct call, which guards itself, nor the redirect: see share_ask_owner().
  *
  * Who changes the ip after the redirect owner has (a kprobe that has the function
  * fail) is right about it: a trampoline that goes on by itself is left out.
@@ -1301,11 +1284,11 @@ void ftrace_share_listed_func(unsigned long ip, unsigned long parent_ip,
 	for (i = 0; i < so->nr; i++) {
 		op = so->ops[i];
 		owner = share_op_has(op, FTRACE_OPS_FL_IPMODIFY);
-		if (likely(bit >= 0)) {
+		if (owner && (bit < 0 || READ_ONCE(r->aim))) {
+			share_ask_owner(r, op, ip, parent_ip, fregs);
+		} else if (likely(bit >= 0)) {
 			if (!share_op_has(op, FTRACE_OPS_FL_RCU) || rcu_is_watching())
 				share_op_func(op)(ip, parent_ip, op, fregs);
-		} else if (owner) {
-			share_ask_again(r, op, ip, parent_ip, fregs);
 		}
 		if (owner)
 			redirected = ftrace_regs_get_instruction_pointer(fregs);

@@ -51,6 +51,8 @@
  *	than the one that is there, and does not fit. Only run by name: with all the
  *	programs that there can be at a function, no image is that long unless calls
  *	are accounted for (retbleed=stuff).
+ * s5	A function that a callback of a tracer calls, which a traced function of another
+ *	callback has called, is not redirected if it is traced itself.
  */
 
 #define _GNU_SOURCE
@@ -1483,6 +1485,46 @@ static void s4_long(void)
 	target_goes();
 }
 
+/*
+ * s5: calls from callbacks
+ */
+
+#define TRACER		"test_klp_share_tracer"
+#define TRACER_PARAM	"/sys/module/" TRACER "/parameters/"
+
+static void check_deep(const char *state, int want)
+{
+	const char *text = read_file(TRACER_PARAM "deep");
+
+	expect(state, text ? atoi(text) : -errno, want);
+}
+
+static void s5_deep(void)
+{
+	static const char *const progs[] = { "run_fentry", "run_fexit", "run_fsession" };
+	struct party p;
+	unsigned int i;
+
+	target_comes();
+	expect(TRACER, load_module(TRACER, ""), 0);
+	check_deep("no livepatch", 1);
+	add_livepatch(PATCH_ONE);
+	check_deep("settled", 101);
+	expect("tracing", write_file(TRACER_PARAM "traced", "1"), 0);
+	check_deep("listed", 101);
+	for (i = 0; i < ARRAY_SIZE(progs); i++) {
+		expect("attaching", add_party(&p, progs[i]), 0);
+		check_deep("listed, with a program", 101);
+		expect("runs of it", p.skel->bss->runs, 1);
+		free_party(&p);
+	}
+	expect("tracing no more", write_file(TRACER_PARAM "traced", "0"), 0);
+	remove_livepatch(PATCH_ONE);
+	check_deep("livepatch gone", 1);
+	remove_module(TRACER);
+	target_goes();
+}
+
 /**
  * struct test - a test
  * @name:	by which it is called
@@ -1523,6 +1565,7 @@ static const struct test {
 	{ "s3_attach", "ftrace dies while a program is attached", s3_attach, true },
 	{ "s3_disable", "ftrace dies while a livepatch leaves", s3_disable, true },
 	{ "s4_long", "a livepatch goes whatever images there are", s4_long, true },
+	{ "s5_deep", "a callback of a callback calls the livepatch", s5_deep },
 };
 
 static void usage(FILE *to)

@@ -2,7 +2,9 @@
 
 /*
  * An ops of ftrace at a function, as a tracer has one, and nothing else of a tracer:
- * there while the parameter traced is 1.
+ * there while the parameter traced is 1. Who reads deep calls klp_share_target_one(1)
+ * as a callback would that a traced function of another callback has called, and gets
+ * what that returned.
  */
 
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
@@ -12,6 +14,9 @@
 #include <linux/moduleparam.h>
 #include <linux/string.h>
 #include <linux/sysfs.h>
+#include <linux/trace_recursion.h>
+
+#include "test_klp_share.h"
 
 static char *function = "klp_share_target_one";
 module_param(function, charp, 0444);
@@ -55,6 +60,29 @@ static const struct kernel_param_ops traced_ops = {
 
 module_param_cb(traced, &traced_ops, &traced, 0644);
 MODULE_PARM_DESC(traced, "is it there?");
+
+static int get_deep(char *buffer, const struct kernel_param *kp)
+{
+	int outer, inner, ret = -EBUSY;
+
+	outer = ftrace_test_recursion_trylock(_THIS_IP_, _RET_IP_);
+	if (outer < 0)
+		return ret;
+	inner = ftrace_test_recursion_trylock(_THIS_IP_, _RET_IP_);
+	if (inner >= 0) {
+		ret = sysfs_emit(buffer, "%d\n", klp_share_target_one(1));
+		ftrace_test_recursion_unlock(inner);
+	}
+	ftrace_test_recursion_unlock(outer);
+	return ret;
+}
+
+static const struct kernel_param_ops deep_ops = {
+	.get = get_deep,
+};
+
+module_param_cb(deep, &deep_ops, NULL, 0444);
+MODULE_PARM_DESC(deep, "what klp_share_target_one(1) returns to a callback of a callback");
 
 static int test_klp_share_tracer_init(void)
 {
