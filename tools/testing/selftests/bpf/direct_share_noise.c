@@ -238,6 +238,7 @@ static int eat_memory(void)
 	size_t size = pages * sysconf(_SC_PAGESIZE);
 	pid_t child = fork();
 	char *memory;
+	size_t i;
 
 	if (child < 0)
 		return -errno;
@@ -247,10 +248,18 @@ static int eat_memory(void)
 		return 0;
 	}
 	write_file("/proc/self/oom_score_adj", "1000");
-	memory = mmap(NULL, size, PROT_READ | PROT_WRITE,
-		      MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+	/*
+	 * With each function traced this takes minutes. Not in one system call, for the
+	 * end of which RCU tasks, and so each change of ftrace's, would wait.
+	 */
+	alarm(10);
+	memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (memory == MAP_FAILED)
+		_exit(1);
+	for (i = 0; i < size; i += sysconf(_SC_PAGESIZE))
+		((volatile char *)memory)[i] = 1;
 	usleep(20000);
-	_exit(memory == MAP_FAILED);
+	_exit(0);
 }
 
 static int unplug(void)
