@@ -275,7 +275,6 @@ static inline unsigned long ftrace_direct_target(const struct ftrace_direct_owne
 	return FTRACE_DIRECT_SELF;
 }
 
-
 static inline bool ftrace_share_may_pair(struct dyn_ftrace *rec, struct ftrace_ops *ops)
 {
 	return false;

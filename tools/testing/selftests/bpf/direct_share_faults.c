@@ -38,6 +38,8 @@
  * r8	A livepatch below another one that goes, and then shall stay, waits for tasks
  *	to leave whatever lies in front of its ops. KASAN shows that, or a transition
  *	that does not end.
+ * r9	A livepatch is left out, with a WARN, by who is called from a callback that a
+ *	traced function of another callback has called.
  *
  * And what only a kernel can do in which redirects settle:
  *
@@ -51,8 +53,6 @@
  *	than the one that is there, and does not fit. Only run by name: with all the
  *	programs that there can be at a function, no image is that long unless calls
  *	are accounted for (retbleed=stuff).
- * s5	A function that a callback of a tracer calls, which a traced function of another
- *	callback has called, is not redirected if it is traced itself.
  */
 
 #define _GNU_SOURCE
@@ -1256,6 +1256,46 @@ static void r8_below(void)
 }
 
 /*
+ * r9: calls from callbacks
+ */
+
+#define TRACER		"test_klp_share_tracer"
+#define TRACER_PARAM	"/sys/module/" TRACER "/parameters/"
+
+static void check_deep(const char *state, int want)
+{
+	const char *text = read_file(TRACER_PARAM "deep");
+
+	expect(state, text ? atoi(text) : -errno, want);
+}
+
+static void r9_deep(void)
+{
+	static const char *const progs[] = { "run_fentry", "run_fexit", "run_fsession" };
+	struct party p;
+	unsigned int i;
+
+	target_comes();
+	expect(TRACER, load_module(TRACER, ""), 0);
+	check_deep("no livepatch", 1);
+	add_livepatch(PATCH_ONE);
+	check_deep("settled", 101);
+	expect("tracing", write_file(TRACER_PARAM "traced", "1"), 0);
+	check_deep("listed", 101);
+	for (i = 0; i < ARRAY_SIZE(progs); i++) {
+		expect("attaching", add_party(&p, progs[i]), 0);
+		check_deep("listed, with a program", 101);
+		expect("runs of it", p.skel->bss->runs, 1);
+		free_party(&p);
+	}
+	expect("tracing no more", write_file(TRACER_PARAM "traced", "0"), 0);
+	remove_livepatch(PATCH_ONE);
+	check_deep("livepatch gone", 1);
+	remove_module(TRACER);
+	target_goes();
+}
+
+/*
  * s1, s2: where a redirect settles
  */
 
@@ -1485,46 +1525,6 @@ static void s4_long(void)
 	target_goes();
 }
 
-/*
- * s5: calls from callbacks
- */
-
-#define TRACER		"test_klp_share_tracer"
-#define TRACER_PARAM	"/sys/module/" TRACER "/parameters/"
-
-static void check_deep(const char *state, int want)
-{
-	const char *text = read_file(TRACER_PARAM "deep");
-
-	expect(state, text ? atoi(text) : -errno, want);
-}
-
-static void s5_deep(void)
-{
-	static const char *const progs[] = { "run_fentry", "run_fexit", "run_fsession" };
-	struct party p;
-	unsigned int i;
-
-	target_comes();
-	expect(TRACER, load_module(TRACER, ""), 0);
-	check_deep("no livepatch", 1);
-	add_livepatch(PATCH_ONE);
-	check_deep("settled", 101);
-	expect("tracing", write_file(TRACER_PARAM "traced", "1"), 0);
-	check_deep("listed", 101);
-	for (i = 0; i < ARRAY_SIZE(progs); i++) {
-		expect("attaching", add_party(&p, progs[i]), 0);
-		check_deep("listed, with a program", 101);
-		expect("runs of it", p.skel->bss->runs, 1);
-		free_party(&p);
-	}
-	expect("tracing no more", write_file(TRACER_PARAM "traced", "0"), 0);
-	remove_livepatch(PATCH_ONE);
-	check_deep("livepatch gone", 1);
-	remove_module(TRACER);
-	target_goes();
-}
-
 /**
  * struct test - a test
  * @name:	by which it is called
@@ -1559,13 +1559,13 @@ static const struct test {
 	{ "r6_unarmed_kprobe", "a kprobe that was not armed goes alone", r6_unarmed_kprobe },
 	{ "r7_stuck_set", "a set that is stuck after it failed is not called", r7_stuck_set },
 	{ "r8_below", "a livepatch below another one goes, and then stays", r8_below },
+	{ "r9_deep", "a callback of a callback calls the livepatch", r9_deep },
 	{ "s1_override", "a kprobe that has the function fail is heard", s1_override },
 	{ "s2_dead", "no livepatch is replaced or disabled when ftrace is dead", s2_dead, true },
 	{ "s2_held", "nor one whose functions are held at paired", s2_held, true },
 	{ "s3_attach", "ftrace dies while a program is attached", s3_attach, true },
 	{ "s3_disable", "ftrace dies while a livepatch leaves", s3_disable, true },
 	{ "s4_long", "a livepatch goes whatever images there are", s4_long, true },
-	{ "s5_deep", "a callback of a callback calls the livepatch", s5_deep },
 };
 
 static void usage(FILE *to)

@@ -257,7 +257,7 @@ static int eat_memory(void)
 	if (memory == MAP_FAILED)
 		_exit(1);
 	for (i = 0; i < size; i += sysconf(_SC_PAGESIZE))
-		((volatile char *)memory)[i] = 1;
+		memory[i] = 1;
 	usleep(20000);
 	_exit(0);
 }
