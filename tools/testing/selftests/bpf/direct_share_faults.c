@@ -40,6 +40,8 @@
  *	that does not end.
  * r9	A livepatch is left out, with a WARN, by who is called from a callback that a
  *	traced function of another callback has called.
+ * r10	The last kprobe with a post_handler goes without memory, and keeps its function
+ *	from being livepatched.
  *
  * And what only a kernel can do in which redirects settle:
  *
@@ -1296,6 +1298,37 @@ static void r9_deep(void)
 }
 
 /*
+ * r10: a kprobe that goes without memory
+ */
+
+static void r10_last_kprobe(void)
+{
+	char *nth, *hits;
+
+	target_comes();
+	expect("no optimized kprobes", write_file("/proc/sys/debug/kprobes-optimization", "0"), 0);
+	expect(FAIL, load_module(FAIL, "function=ftrace_set_filter_ip ret=-12"), 0);
+	expect(KPROBE, load_module(KPROBE, ""), 0);
+	expect("a call", call_one(1), 1);
+	expect("arming", write_file(FAIL_NTH, "1"), 0);
+	remove_module(KPROBE);
+	nth = read_file(FAIL_NTH);
+	expect("failures to come", nth ? atoi(nth) : -errno, 0);
+
+	add_livepatch(PATCH_ONE);
+	expect("a call", call_one(1), 101);
+	remove_livepatch(PATCH_ONE);
+	expect(KPROBE, load_module(KPROBE, ""), 0);
+	expect("a call", call_one(1), 1);
+	hits = read_file(KPROBE_HITS);
+	expect("hits of the next one", hits ? atoi(hits) : -errno, 1);
+	remove_module(KPROBE);
+	remove_module(FAIL);
+	expect("optimized kprobes", write_file("/proc/sys/debug/kprobes-optimization", "1"), 0);
+	target_goes();
+}
+
+/*
  * s1, s2: where a redirect settles
  */
 
@@ -1560,6 +1593,7 @@ static const struct test {
 	{ "r7_stuck_set", "a set that is stuck after it failed is not called", r7_stuck_set },
 	{ "r8_below", "a livepatch below another one goes, and then stays", r8_below },
 	{ "r9_deep", "a callback of a callback calls the livepatch", r9_deep },
+	{ "r10_last_kprobe", "the last kprobe goes without memory", r10_last_kprobe },
 	{ "s1_override", "a kprobe that has the function fail is heard", s1_override },
 	{ "s2_dead", "no livepatch is replaced or disabled when ftrace is dead", s2_dead, true },
 	{ "s2_held", "nor one whose functions are held at paired", s2_held, true },
