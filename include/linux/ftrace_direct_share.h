@@ -87,8 +87,8 @@
  *   klp_mutex, kprobe_mutex -> redirect_mutex -> trampoline lock ->
  *   direct_mutex -> ftrace_lock -> text_mutex, share_lock
  *
- * share_lock is a leaf: held for a look-up or an update of a table, never
- * across a callback.
+ * share_lock is a leaf: held for a look-up or an update of a table, and across
+ * no callback but ->get() and ->name(), which take no lock.
  */
 
 #include <linux/list.h>

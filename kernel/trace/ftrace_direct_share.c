@@ -649,7 +649,7 @@ int ftrace_redirect_unsettle(struct list_head *set)
 					   "their direct trampolines cannot be rebuilt", err);
 		list_for_each_entry(r, &work, work)
 			r->settled = true;
-		redirects_poke(&work);
+		redirects_apply(&work);
 	}
 	work_clear(&work);
 	return err;
@@ -678,9 +678,10 @@ static int share_hold(bool hold)
 
 	share_held = hold;
 	err = redirects_apply(&work);
+	/* Whoever came meanwhile goes back, too; those that fit already take no memory */
 	if (err) {
 		share_held = !hold;
-		redirects_poke(&work);
+		redirects_apply(&work);
 	}
 	work_clear(&work);
 	return err;
@@ -949,13 +950,16 @@ static struct share_ops *share_ops_make(const struct ftrace_redirect *r)
 static void share_ops_publish(struct ftrace_redirect *r)
 {
 	struct share_ops *old, *new;
+	bool listed;
 
 	old = rcu_dereference_protected(r->ops, lockdep_is_held(&ftrace_lock));
 	if (old && r->owner && old->count == r->count)
 		return;
 
-	/* No list for a site that visits none; one who still does walks all ops */
-	new = share_addr(r) == (unsigned long)ftrace_share_regs_caller ? share_ops_make(r) : NULL;
+	/* Not only where it will be listed: until the poke, and later, callers come by */
+	listed = share_addr(r) == (unsigned long)ftrace_share_regs_caller ||
+		 (r->owner && r->now == (unsigned long)ftrace_share_regs_caller);
+	new = listed ? share_ops_make(r) : NULL;
 	rcu_assign_pointer(r->ops, new);
 	if (old)
 		call_rcu_tasks(&old->rcu, share_ops_free_rcu);
@@ -1231,9 +1235,8 @@ void ftrace_share_paired_func(unsigned long ip, unsigned long parent_ip,
 NOKPROBE_SYMBOL(ftrace_share_paired_func);
 
 /*
- * There is no memory for the list of a site's ops, or it is about to leave the mode
- * `listed`, or its redirect has ended: all ops there are, but if that is not possible
- * in this recursion, the owners.
+ * There is no memory for the list of a site's ops, or its redirect has ended: all ops
+ * there are, but if that is not possible in this recursion, the owners.
  */
 static noinline_for_stack notrace void share_visit_all(struct ftrace_redirect *r, unsigned long ip,
 						       unsigned long parent_ip,
@@ -1397,6 +1400,8 @@ static ssize_t share_write(struct file *file, const char __user *ubuf, size_t co
 	char buf[16];
 	int limit;
 
+	if (!IS_ENABLED(CONFIG_FTRACE_DIRECT_SHARE_AIM))
+		return -EOPNOTSUPP;
 	if (count >= sizeof(buf))
 		return -EINVAL;
 	if (copy_from_user(buf, ubuf, count))
@@ -1431,10 +1436,13 @@ __setup("ftrace_share=", share_setup);
 
 static __init int share_init_tracefs(void)
 {
+	umode_t mode = IS_ENABLED(CONFIG_FTRACE_DIRECT_SHARE_AIM) ?
+		       TRACE_MODE_WRITE : TRACE_MODE_READ;
+
 	if (tracing_init_dentry())
 		return 0;
 
-	trace_create_file("direct_share", TRACE_MODE_WRITE, NULL, NULL, &share_fops);
+	trace_create_file("direct_share", mode, NULL, NULL, &share_fops);
 	return 0;
 }
 fs_initcall(share_init_tracefs);
