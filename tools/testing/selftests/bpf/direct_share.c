@@ -801,7 +801,7 @@ static void check_direct_share(struct target *t, bool in_transition)
 	}
 	line = line_of(text, t->function);
 	if (!redirected()) {
-		if (line && !direct)
+		if (line)
 			complain("direct_share: %.*s", (int)strcspn(line, "\n"), line);
 		return;
 	}
@@ -824,7 +824,7 @@ static void check_direct_share(struct target *t, bool in_transition)
 	else
 		snprintf(want, sizeof(want), "kprobe");
 	if (strcmp(mode, expected_mode(t, settled, others)) ||
-	    strncmp(redirect, want, strlen(want)) ||
+	    strcmp(redirect, want) ||
 	    (!strcmp(call, "-")) == direct || nr != others ||
 	    ((in_transition || settled) && !strcmp(where, "dynamic") == settled))
 		complain("direct_share, %s wanted: %.*s", expected_mode(t, settled, others),

@@ -42,6 +42,7 @@
  *	traced function of another callback has called.
  * r10	The last kprobe with a post_handler goes without memory, and keeps its function
  *	from being livepatched.
+ * r11	As r9, while a tracer comes and goes.
  *
  * And what only a kernel can do in which redirects settle:
  *
@@ -50,7 +51,8 @@
  * s2	When ftrace has died, a livepatch is replaced and unloaded, although its
  *	functions still jump to it, or ask it. Only run by name: there is no ftrace
  *	after it.
- * s3	When ftrace dies in a change, a site goes on to what is freed then. By name.
+ * s3	When ftrace dies in a change, a site goes on to what is freed then. By name, each
+ *	of them.
  * s4	A livepatch cannot be disabled, since the image that its going takes is longer
  *	than the one that is there, and does not fit. Only run by name: with all the
  *	programs that there can be at a function, no image is that long unless calls
@@ -1297,6 +1299,44 @@ static void r9_deep(void)
 	target_goes();
 }
 
+/* How often the tracer comes and goes */
+#define COMES	100
+
+static void trace_and_not(void)
+{
+	int i, err = 0;
+
+	for (i = 0; i < COMES && !err; i++)
+		err = write_file(TRACEFS "/current_tracer", "function") ?:
+		      write_file(TRACEFS "/current_tracer", "nop");
+	_exit(err ? 1 : 0);
+}
+
+static void r11_deep(void)
+{
+	unsigned int calls = 0;
+	int status;
+	pid_t pid;
+
+	target_comes();
+	expect(TRACER, load_module(TRACER, ""), 0);
+	add_livepatch(PATCH_ONE);
+	expect("a filter", write_file(TRACEFS "/set_ftrace_filter", ONE), 0);
+	pid = fork();
+	if (!pid)
+		trace_and_not();
+	while (!waitpid(pid, &status, WNOHANG)) {
+		check_deep("a tracer comes and goes", 101);
+		calls++;
+	}
+	expect("what it did", status, 0);
+	ksft_print_msg("%u calls\n", calls);
+	expect("no filter", write_file(TRACEFS "/set_ftrace_filter", "\n"), 0);
+	remove_livepatch(PATCH_ONE);
+	remove_module(TRACER);
+	target_goes();
+}
+
 /*
  * r10: a kprobe that goes without memory
  */
@@ -1415,6 +1455,43 @@ static void s3_attach(void)
 	sleep(QUIET);
 	expect("a call", call_one(1), 101);
 	expect("runs of the program", p.skel->bss->runs, 0);
+}
+
+/* Settled: the site jumps to the image of what fails to attach. */
+static void s3_settled(void)
+{
+	struct party p;
+
+	target_comes();
+	add_livepatch(PATCH_ONE);
+	load_party(&p, "run_fentry", ONE);
+	kill_ftrace(MIDDLE);
+	expect("attaching", attach_party(&p), -ENODEV);
+	sleep(QUIET);
+	expect("a call", call_one(1), 101);
+	expect("runs of the program", p.skel->bss->runs, 0);
+}
+
+/* The site goes on jumping to the image of what has been detached. */
+static void s3_detach(void)
+{
+	static const char *const set[] = { ONE };
+	const char *text;
+	struct party p;
+
+	target_comes();
+	add_livepatch(PATCH_ONE);
+	/* A set: to detach a single one would be a WARN of Linux. */
+	load_party(&p, "run_fentry_multi_module", NULL);
+	expect("attaching", attach_party_to(&p, TARGET_MODULE, set, 1), 0);
+	text = read_file(TRACEFS "/direct_share");
+	expect("a fused site", text && strstr(text, " fused "), true);
+	expect("a call", call_one(1), 101);
+	kill_ftrace(EARLY);
+	detach_party(&p);
+	sleep(QUIET);
+	expect("a call", call_one(1), 101);
+	expect("runs of the program", p.skel->bss->runs, 1);
 }
 
 /* The livepatch is disabled, and ftrace dies when its ops leaves the site. */
@@ -1594,10 +1671,14 @@ static const struct test {
 	{ "r8_below", "a livepatch below another one goes, and then stays", r8_below },
 	{ "r9_deep", "a callback of a callback calls the livepatch", r9_deep },
 	{ "r10_last_kprobe", "the last kprobe goes without memory", r10_last_kprobe },
+	{ "r11_deep", "so it does while a tracer comes and goes", r11_deep },
 	{ "s1_override", "a kprobe that has the function fail is heard", s1_override },
 	{ "s2_dead", "no livepatch is replaced or disabled when ftrace is dead", s2_dead, true },
 	{ "s2_held", "nor one whose functions are held at paired", s2_held, true },
 	{ "s3_attach", "ftrace dies while a program is attached", s3_attach, true },
+	{ "s3_settled", "ftrace dies while one is attached to a settled function", s3_settled,
+	  true },
+	{ "s3_detach", "ftrace dies while a program is detached", s3_detach, true },
 	{ "s3_disable", "ftrace dies while a livepatch leaves", s3_disable, true },
 	{ "s4_long", "a livepatch goes whatever images there are", s4_long, true },
 };

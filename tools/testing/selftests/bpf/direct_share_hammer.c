@@ -832,6 +832,8 @@ int main(int argc, char **argv)
 	ksft_test_result(enough_happened(), "enough has happened\n");
 	board->stop = true;
 	waitpid(caller, NULL, 0);
+	if (noise)
+		end_noise();
 
 	for (i = 0; (complaint = kernel_complaint()); i++)
 		ksft_print_msg("the kernel says: %s\n", complaint);

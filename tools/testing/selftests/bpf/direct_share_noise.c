@@ -415,3 +415,9 @@ bool stop_noise(void)
 	}
 	return all;
 }
+
+void end_noise(void)
+{
+	if (rmdir(FREEZER))
+		ksft_print_msg("%s stays: %s\n", FREEZER, strerror(errno));
+}

@@ -27,4 +27,7 @@ void start_noise(unsigned int seed, pid_t caller);
 /* All is undone, and said how often what was done; false if something never was */
 bool stop_noise(void);
 
+/* To be called once the task that is frozen and stopped has ended */
+void end_noise(void);
+
 #endif /* _DIRECT_SHARE_NOISE_H */

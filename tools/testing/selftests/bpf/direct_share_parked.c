@@ -636,5 +636,7 @@ int main(int argc, char **argv)
 				run_story(&stories[i], &kinds[k], modes[j]);
 	for (i = 0; i < nr_successors; i++)
 		run_succession(&successors[i]);
+	if (nr_modes > 1 && write_file(TRACEFS "/direct_share", "fused"))
+		ksft_exit_fail_perror("back to the default");
 	ksft_finished();
 }

@@ -71,19 +71,44 @@ function check_call() {
 
 # check_mode(mode) - check the function's line in direct_share
 #	mode - "none" for no line
+# Which modes there are is the architecture's: all of them where sites settle, which
+# the file's being writable tells.
 function check_mode() {
 	local mode="$1"; shift
 	local found
 
-	[[ -e $SYSFS_TRACING_DIR/direct_share ]] || return
-	found=$(sed -nE "s/^$FUNCTION +(\[[^]]*\] +)?([a-z]+) .*/\2/p" \
-		"$SYSFS_TRACING_DIR/direct_share")
+	[[ -n $SHARE ]] || return
+	found=$(sed -nE "s/^$FUNCTION +(\[[^]]*\] +)?([a-z]+) .*/\2/p" "$SHARE")
 	[[ "${found:-none}" == "$mode" ]] ||
 		die "$FUNCTION is ${found:-none} and not $mode"
 }
 
+# skip_without(condition, what) - skip all, and leave nothing behind
+function skip_without() {
+	eval "$1" && return
+	unload_mod $MOD_TARGET
+	skip "test-direct-share requires $2"
+}
+
+function leave() {
+	rm -rf $BPF_DIR
+	cleanup
+}
+
 setup_config
+trap leave EXIT INT TERM HUP
 load_mod $MOD_TARGET
+skip_without "[[ -e /sys/kernel/btf/$MOD_TARGET ]]" "the BTF of modules"
+skip_without "grep -q '^$FUNCTION ' $SYSFS_DEBUG_DIR/error_injection/list" \
+	"CONFIG_FUNCTION_ERROR_INJECTION"
+
+SHARE=$SYSFS_TRACING_DIR/direct_share
+if [[ "$(stat -c %A $SHARE 2> /dev/null)" == ?rw* ]]; then
+	# The default, in case it was something else
+	echo fused > $SHARE
+else
+	SHARE=
+fi
 
 
 # - attach BPF programs to a livepatched function
@@ -231,7 +256,7 @@ test_klp: detach BPF programs
 
 start_test "BPF programs share a function with a kprobe that has a post_handler"
 
-grep -q kprobe_ftrace_ops /proc/kallsyms || skip "requires CONFIG_KPROBES_ON_FTRACE"
+skip_without "grep -q kprobe_ftrace_ops /proc/kallsyms" "CONFIG_KPROBES_ON_FTRACE"
 echo 1 > "$SYSFS_KPROBES_DIR/enabled"
 
 attach_bpf
