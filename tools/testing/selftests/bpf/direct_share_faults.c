@@ -43,6 +43,9 @@
  * r10	The last kprobe with a post_handler goes without memory, and keeps its function
  *	from being livepatched.
  * r11	As r9, while a tracer comes and goes.
+ * r12	The last direct call of all goes while somebody is on the way through ftrace's
+ *	list of callbacks, and finds one without a function there. That is the end of
+ *	ftrace.
  *
  * And what only a kernel can do in which redirects settle:
  *
@@ -1372,6 +1375,115 @@ static void r10_last_kprobe(void)
 }
 
 /*
+ * r12: a caller in ftrace's list of callbacks, and what it goes on to
+ */
+
+/* Seconds for which the caller is held, which are enough for all that is done then */
+#define HELD	10
+
+static pid_t in_background(int cpu, int (*run)(void))
+{
+	pid_t child = fork();
+
+	if (child < 0)
+		ksft_exit_fail_perror("fork");
+	if (!child) {
+		/* Or it would keep the program attached. */
+		close_range(3, share_fd - 1, 0);
+		close_range(share_fd + 1, ~0U, 0);
+		pin(cpu);
+		_exit(run());
+	}
+	return child;
+}
+
+static int call_and_be_held(void)
+{
+	struct klp_share_call c = { .function = KLP_SHARE_ONE, .arg = 1 };
+
+	return ioctl(share_fd, KLP_SHARE_CALL, &c) ? 255 : c.ret[0];
+}
+
+static int probe_goes(void)
+{
+	return -unload_module(KPROBE);
+}
+
+static bool is_held(void)
+{
+	const char *text = read_file("/sys/module/" KPROBE "/parameters/held");
+
+	return text && *text == 'Y';
+}
+
+/* By how many callbacks a function is traced */
+static int callbacks_of(const char *function)
+{
+	char *line = line_of(read_file(TRACEFS "/enabled_functions"), function);
+	int n = 0;
+
+	if (line)
+		sscanf(line, "%*s %*[^(](%d)", &n);
+	return n;
+}
+
+static void expect_status(const char *what, pid_t child, int should)
+{
+	int status;
+
+	waitpid(child, &status, 0);
+	expect(what, WIFEXITED(status) ? WEXITSTATUS(status) : -EFAULT, should);
+}
+
+/*
+ * The list is the kprobe's, that of all direct calls, the tracer's: last come, first
+ * called. The kprobe's leaves it while the caller is in there, so that who is next for
+ * the caller does not change when that one leaves as well.
+ */
+static void r12_next(void)
+{
+	pid_t caller, remover;
+	struct party p;
+	char params[64];
+	double end;
+
+	if (processors() < 2) {
+		skip("needs two processors");
+		return;
+	}
+	target_comes();
+	expect("a filter", write_file(TRACEFS "/set_ftrace_filter", ONE), 0);
+	expect("a tracer", write_file(TRACEFS "/current_tracer", "function"), 0);
+	load_party(&p, "run_fentry", OTHER);
+	expect("attaching", attach_party(&p), 0);
+	snprintf(params, sizeof(params), "post=0 hold_ms=%d", HELD * 1000);
+	expect(KPROBE, load_module(KPROBE, params), 0);
+	expect("callbacks", callbacks_of(ONE), 2);
+
+	end = seconds() + HELD;
+	caller = in_background(1, call_and_be_held);
+	if (!wait_until(is_held()))
+		complain("the caller is not held");
+	remover = in_background(0, probe_goes);
+	if (!wait_until(callbacks_of(ONE) == 1))
+		complain("the kprobe does not go");
+	if (seconds() >= end)
+		complain("all that took too long");
+	expect("detaching", detach_party(&p), 0);
+	if (seconds() < end)
+		complain("that does not wait for who is about to go on to it");
+	expect_status("the call", caller, 1);
+	expect_status("removing the kprobe", remover, 0);
+
+	expect("attaching again", attach_party(&p), 0);
+	check_call_how("after that", &p, KLP_SHARE_OTHER, KLP_SHARE_CALL, 0);
+	free_party(&p);
+	expect("no tracer", write_file(TRACEFS "/current_tracer", "nop"), 0);
+	expect("no filter", write_file(TRACEFS "/set_ftrace_filter", "\n"), 0);
+	target_goes();
+}
+
+/*
  * s1, s2: where a redirect settles
  */
 
@@ -1676,6 +1788,7 @@ static const struct test {
 	{ "r9_deep", "a callback of a callback calls the livepatch", r9_deep },
 	{ "r10_last_kprobe", "the last kprobe goes without memory", r10_last_kprobe },
 	{ "r11_deep", "so it does while a tracer comes and goes", r11_deep },
+	{ "r12_next", "the last direct call goes under a caller of others", r12_next },
 	{ "s1_override", "a kprobe that has the function fail is heard", s1_override },
 	{ "s2_dead", "no livepatch is replaced or disabled when ftrace is dead", s2_dead, true },
 	{ "s2_held", "nor one whose functions are held at paired", s2_held, true },
