@@ -995,10 +995,9 @@ void ftrace_share_publish(void)
 
 /*
  * Stores are enough. A caller that has read the old value is still on the site's path,
- * and ftrace_shutdown() waits for it (RCU tasks) where the ops can be freed, before its
- * owner frees it. ftrace_startup() does not wait when ftrace has died in it: its owner
- * may free under a caller of this moment, as it may under a site that ftrace changed
- * before it died.
+ * and ftrace_startup() and ftrace_shutdown() wait for it (RCU tasks) where the ops can be
+ * freed, before its owner frees it. That owner may still free it under the text that
+ * ftrace_startup() changed before ftrace died.
  */
 static void share_forget_at(struct ftrace_redirect *r, struct ftrace_ops *ops)
 {
