@@ -217,6 +217,13 @@ static unsigned long share_addr(const struct ftrace_redirect *r)
 	}
 }
 
+/* Is this where a site calls in `listed`? Without such an entry nothing may name it. */
+static bool is_listed(unsigned long addr)
+{
+	return IS_ENABLED(CONFIG_HAVE_FTRACE_SHARE_CALLER) &&
+	       addr == (unsigned long)ftrace_share_regs_caller;
+}
+
 static void share_ops_free_rcu(struct rcu_head *rcu)
 {
 	kfree(container_of(rcu, struct share_ops, rcu));
@@ -957,8 +964,7 @@ static void share_ops_publish(struct ftrace_redirect *r)
 		return;
 
 	/* Not only where it will be listed: until the poke, and later, callers come by */
-	listed = share_addr(r) == (unsigned long)ftrace_share_regs_caller ||
-		 (r->owner && r->now == (unsigned long)ftrace_share_regs_caller);
+	listed = is_listed(share_addr(r)) || (r->owner && is_listed(r->now));
 	new = listed ? share_ops_make(r) : NULL;
 	rcu_assign_pointer(r->ops, new);
 	if (old)
