@@ -1388,9 +1388,7 @@ static pid_t in_background(int cpu, int (*run)(void))
 	if (child < 0)
 		ksft_exit_fail_perror("fork");
 	if (!child) {
-		/* Or it would keep the program attached. */
-		close_range(3, share_fd - 1, 0);
-		close_range(share_fd + 1, ~0U, 0);
+		close_all_but_share();
 		pin(cpu);
 		_exit(run());
 	}

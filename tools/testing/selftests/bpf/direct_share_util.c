@@ -367,6 +367,12 @@ int call_function(enum klp_share_function function, int arg, unsigned int how, l
 	return WIFSIGNALED(status) ? -EFAULT : -WEXITSTATUS(status);
 }
 
+void close_all_but_share(void)
+{
+	close_range(3, share_fd - 1, 0);
+	close_range(share_fd + 1, ~0U, 0);
+}
+
 pid_t fall_asleep(void)
 {
 	struct klp_share_call c = { .function = KLP_SHARE_SLEEP, .arg = 1 };
@@ -376,9 +382,7 @@ pid_t fall_asleep(void)
 	if (child < 0)
 		ksft_exit_fail_perror("fork");
 	if (!child) {
-		/* Or it would keep the programs attached. */
-		close_range(3, share_fd - 1, 0);
-		close_range(share_fd + 1, ~0U, 0);
+		close_all_but_share();
 		_exit(ioctl(share_fd, KLP_SHARE_CALL, &c) ? 255 : c.ret[0]);
 	}
 	if (!wait_until(ioctl(share_fd, KLP_SHARE_ASLEEP) == 1))

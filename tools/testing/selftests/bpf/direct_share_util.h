@@ -85,6 +85,8 @@ int unload_livepatch(const char *name);
 extern int share_fd;
 void target_comes(void);
 void target_goes(void);
+/* For a child that goes on for a while: its links would keep programs attached. */
+void close_all_but_share(void);
 int call_function(enum klp_share_function function, int arg, unsigned int how, long *ret);
 
 /*
