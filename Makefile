@@ -56,7 +56,7 @@ bench: packages
 # Not under Bochs, where sanitizers take hours, and not what is of this kernel anyway.
 test-debug: packages
 	@FLAVOR=debug vm/kernel
-	@FLAVOR=debug SKIP='^(splats|overlay|ibt-|lock-|share-nth)' vm/test vm/tests vm/tests.debug
+	@FLAVOR=debug SKIP='^(splats|overlay|series|ibt-|lock-|share-nth)' vm/test vm/tests vm/tests.debug
 
 test-races: packages
 	@vm/test vm/tests.races

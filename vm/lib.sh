@@ -41,6 +41,25 @@ export CCACHE_DIR=$CACHE/ccache CCACHE_NOHASHDIR=1 CCACHE_MAXSIZE=4G
 export KBUILD_BUILD_TIMESTAMP=2026-01-01 KBUILD_BUILD_VERSION=1
 export KBUILD_BUILD_USER=ftrace KBUILD_BUILD_HOST=direct-share
 
+# What Linux has at its top. Everything else here (vm/, bench/, ...) is ours.
+LINUX_FOLDERS="Documentation arch block certs crypto drivers fs include init
+	io_uring ipc kernel lib mm net rust samples scripts security sound tools
+	usr virt"
+
+our_files() {	# our_files FOLDER...: what this repository has for Linux there
+	local folder
+
+	cd "$REPO"
+	for folder in "$@"; do
+		[ -d "$folder" ] || continue
+		# Where git knows what is ignored, believe it.
+		git ls-files -z --cached --others --exclude-standard -- "$folder" 2>/dev/null ||
+			find "$folder" -type f -print0
+	done | sort -zu | while IFS= read -r -d '' file; do
+		[ ! -f "$file" ] || printf '%s\n' "$file"
+	done
+}
+
 # A kernel is ours or stock, each plain or of a flavor: with the options of
 # vm/config.FLAVOR on top of vm/config.
 [ -z "${DEBUG:-}" ] || FLAVOR=debug
