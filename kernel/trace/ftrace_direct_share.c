@@ -992,9 +992,14 @@ void ftrace_share_publish(void)
 
 	list_for_each_entry_safe(r, tmp, &share_dirty, dirty) {
 		list_del_init(&r->dirty);
-		if (r->owner || !r->now)
-			WRITE_ONCE(r->handler, r->owner);
 		WRITE_ONCE(r->direct, r->has_direct ? ftrace_find_rec_direct(r->ip) : 0);
+		if (r->owner || !r->now) {
+			/*
+			 * Pairs with share_visit_owners(), where a caller may be that an earlier
+			 * redirect of this ip left behind: who finds the handler finds r->direct.
+			 */
+			smp_store_release(&r->handler, r->owner);
+		}
 		share_ops_publish(r);
 	}
 }
@@ -1195,7 +1200,8 @@ static __always_inline void share_visit_owners(struct ftrace_redirect *r, unsign
 					       unsigned long parent_ip, struct ftrace_regs *fregs,
 					       bool again)
 {
-	struct ftrace_ops *op = READ_ONCE(r->handler);
+	/* Pairs with ftrace_share_publish() */
+	struct ftrace_ops *op = smp_load_acquire(&r->handler);
 	unsigned long direct;
 
 	if (likely(op)) {
