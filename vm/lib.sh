@@ -46,9 +46,8 @@ LINUX_FOLDERS="Documentation arch block certs crypto drivers fs include init
 	io_uring ipc kernel lib mm net rust samples scripts security sound tools
 	usr virt"
 
-our_files() {	# our_files FOLDER...: what this repository has for Linux there
-	local folder
-
+# A subshell, which goes to the repository in its caller's place.
+our_files() (	# our_files FOLDER...: what this repository has for Linux there
 	cd "$REPO"
 	for folder in "$@"; do
 		[ -d "$folder" ] || continue
@@ -58,7 +57,7 @@ our_files() {	# our_files FOLDER...: what this repository has for Linux there
 	done | sort -zu | while IFS= read -r -d '' file; do
 		[ ! -f "$file" ] || printf '%s\n' "$file"
 	done
-}
+)
 
 # A kernel is ours or stock, each plain or of a flavor: with the options of
 # vm/config.FLAVOR on top of vm/config.
