@@ -175,7 +175,6 @@ static int tracer(void)
 	static const char *const tracers[] = {
 		"nop", "nop", "nop", "nop", "function", "function_graph", "nonsense",
 	};
-
 	unsigned int nr = ARRAY_SIZE(filters) - (is_quick() ? 0 : 2);
 
 	if (random() % 2)
