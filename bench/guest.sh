@@ -70,6 +70,11 @@ no_livepatch() {
 	[ ! -e "$livepatch/$1" ]
 }
 
+# Livepatch holds the module a moment longer than its folder is there.
+unused() {
+	[ "$(cat "/sys/module/$1/refcnt")" = 0 ]
+}
+
 load_livepatch() {	# load_livepatch NAME PARAMETER...
 	insmod "$here/$1.ko" "${@:2}"
 	until_true 60 settled "$1"
@@ -78,6 +83,7 @@ load_livepatch() {	# load_livepatch NAME PARAMETER...
 unload_livepatch() {
 	echo 0 >"$livepatch/$1/enabled"
 	until_true 60 no_livepatch "$1"
+	until_true 60 unused "$1"
 	rmmod "$1"
 }
 
@@ -212,7 +218,8 @@ operation() {	# operation COUNT NAME COST
 others=klp_share_bench_others
 ops=$here/ops
 
-operation 400 enabling "$("$ops" enable "$here/$others.ko" $others count=400)"
+cost=$("$ops" enable "$here/$others.ko" $others count=400)
+operation 400 enabling "$cost"
 unload_livepatch $others
 
 drain=15
@@ -223,15 +230,19 @@ exec {hold}> >(exec "$ops" hold "$here/multi.bpf.o" klp_share_bench klp_share_be
 until_true 60 grep -q attached /tmp/held
 sleep $drain
 programs=$("$ops" memory)
-operation 400 enabling+shared "$("$ops" enable "$here/$others.ko" $others count=400)"
+cost=$("$ops" enable "$here/$others.ko" $others count=400)
+operation 400 enabling+shared "$cost"
 sleep $drain
-operation 400 memory $(($("$ops" memory) - programs))
+after=$("$ops" memory)
+operation 400 memory $((after - programs))
 operation 400 memory+programs $((programs - before))
 exec {hold}>&-
 unload_livepatch $others
 
 load_livepatch klp_share_bench_patch
-operation 1 attaching+fentry "$("$ops" attach "$here/fentry.bpf.o")"
-operation 1 attaching+fexit "$("$ops" attach "$here/fexit.bpf.o")"
+cost=$("$ops" attach "$here/fentry.bpf.o")
+operation 1 attaching+fentry "$cost"
+cost=$("$ops" attach "$here/fexit.bpf.o")
+operation 1 attaching+fexit "$cost"
 unload_livepatch klp_share_bench_patch
 rmmod klp_share_bench

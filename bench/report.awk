@@ -143,8 +143,10 @@ function print_operations(	i, stock, ours) {
 
 # Ours is at most so many times stock's, to the digit that the limit is given in.
 function at_most_times(row, limit, digits,	ratio) {
-	if (!(("stock", row) in operation) || !(("ours", row) in operation))
+	if (!(("stock", row) in operation) || !(("ours", row) in operation)) {
+		not_measured(operation_name(row))
 		return
+	}
 	ratio = operation["ours", row] / operation["stock", row]
 	verdict(sprintf("%." digits "f", ratio) + 0 <= limit,
 		operation_name(row) " costs at most " limit " times as much as on stock",
@@ -156,10 +158,18 @@ function verdict(ok, what, figures) {
 	missed += !ok
 }
 
+# Who asks for all rows (-v whole=1) misses what a row that is not there is required for.
+function not_measured(what) {
+	if (whole)
+		verdict(0, what " is measured", "it was not")
+}
+
 function seen(kernel, row,	c) {
 	for (c = 1; c <= counts[0]; c++)
-		if (!((kernel, row, counts[c]) in cost))
+		if (!((kernel, row, counts[c]) in cost)) {
+			not_measured(name(row) " on " kernel)
 			return 0
+		}
 	return 1
 }
 

@@ -57,6 +57,10 @@ removed() {
 	[ ! -e "/sys/kernel/livepatch/$1" ]
 }
 
+unused() {
+	[ "$(cat "/sys/module/$1/refcnt")" = 0 ]
+}
+
 add_livepatch() {
 	local patch
 
@@ -72,6 +76,8 @@ remove_livepatch() {
 	for patch in $PATCHES; do
 		echo 0 >"/sys/kernel/livepatch/$patch/enabled"
 		wait_until "$patch is gone" removed "$patch"
+		# Livepatch holds the module a moment longer.
+		wait_until "$patch is not in use" unused "$patch"
 		rmmod "$patch" || die "cannot unload $patch"
 	done
 }
