@@ -157,13 +157,15 @@ static void add_livepatch(const char *name)
 
 static void remove_livepatch(const char *name)
 {
-	char path[256];
+	char path[256], what[256];
 
 	snprintf(path, sizeof(path), KLP "/%s", name);
 	if (access(path, F_OK))
 		return;
-	expect("disabling it", disable_livepatch(name), 0);
-	expect("unloading it", unload_livepatch(name), 0);
+	snprintf(what, sizeof(what), "disabling %s", name);
+	expect(what, disable_livepatch(name), 0);
+	snprintf(what, sizeof(what), "unloading %s", name);
+	expect(what, unload_livepatch(name), 0);
 }
 
 static void remove_module(const char *name)
@@ -652,6 +654,16 @@ static int busy_rounds(void)
 	return sum;
 }
 
+static bool all_busy(void)
+{
+	int i;
+
+	for (i = 0; i < nr_busy; i++)
+		if (!busy->rounds[i])
+			return false;
+	return true;
+}
+
 static void start_busy(void (*round)(void), int n)
 {
 	busy = mmap(NULL, sizeof(*busy), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
@@ -671,18 +683,20 @@ static void start_busy(void (*round)(void), int n)
 		}
 		_exit(0);
 	}
-	if (!wait_until(busy_rounds() > n))
-		ksft_exit_fail_msg("the other process does not get anywhere\n");
+	if (!wait_until(all_busy()))
+		ksft_exit_fail_msg("one of the other processes does not get anywhere\n");
 }
 
 static void stop_busy(void)
 {
-	int i;
+	int i, status = 0;
 
 	busy->stop = true;
 	for (i = 0; i < nr_busy && !kernel_hurt; i++) {
-		if (wait_until(waitpid(busy_children[i], NULL, WNOHANG)))
+		if (wait_until(waitpid(busy_children[i], &status, WNOHANG))) {
+			expect("another process", status, 0);
 			continue;
+		}
 		complain("another process does not come to an end");
 		kernel_hurt = true;
 	}

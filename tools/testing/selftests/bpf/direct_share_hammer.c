@@ -190,18 +190,35 @@ static void one_burst(void)
 		board->checked += BURST;
 }
 
-static pid_t start_caller(void)
-{
-	pid_t child = fork();
+static pid_t caller;
 
-	if (child < 0)
+static void start_caller(void)
+{
+	caller = fork();
+	if (caller < 0)
 		ksft_exit_fail_perror("fork");
-	if (child)
-		return child;
+	if (caller)
+		return;
 	pin(0);
 	while (!board->stop)
 		one_burst();
 	_exit(0);
+}
+
+static bool caller_died(void)
+{
+	siginfo_t info = { };
+
+	return waitid(P_PID, caller, &info, WEXITED | WNOHANG | WNOWAIT) || info.si_pid;
+}
+
+/* It has not missed a call, unless something else has killed it. */
+static bool stop_caller(void)
+{
+	int status;
+
+	board->stop = true;
+	return waitpid(caller, &status, 0) == caller && !status;
 }
 
 /*
@@ -623,10 +640,21 @@ static void clean_up(void)
 			detach_program(i);
 }
 
+static bool mode_seen(const char *name)
+{
+	unsigned int i;
+
+	for (i = 0; i < MODES; i++)
+		if (!strcmp(modes[i].name, name))
+			return modes[i].seen;
+	return false;
+}
+
 static bool enough_happened(void)
 {
 	return mode_changes > 20 && done[ENABLE] && done[DISABLE] && done[ATTACH] &&
-	       done[DETACH] && done[TRACE];
+	       done[DETACH] && done[TRACE] &&
+	       (!can_settle || (mode_seen("settled") && mode_seen("fused")));
 }
 
 /* Returns how long it took. */
@@ -641,6 +669,10 @@ static double hammer(unsigned long calls, unsigned int changes, unsigned int min
 		     (!enough_happened() && i < 10 * changes)) &&
 	     !board->wrong && failures < 5; i++) {
 		change_something();
+		if (caller_died()) {
+			failed("the caller", -ECHILD);
+			break;
+		}
 		if (seconds() > last + PATIENCE) {
 			if (board->calls == before) {
 				failed("the caller", -ETIMEDOUT);
@@ -747,7 +779,6 @@ int main(int argc, char **argv)
 	struct stat st;
 	double took;
 	int option;
-	pid_t caller;
 
 	while ((option = getopt_long(argc, argv, "", options, NULL)) >= 0) {
 		switch (option) {
@@ -786,7 +817,7 @@ int main(int argc, char **argv)
 	begin();
 	if (processors() < 2)
 		ksft_exit_skip("one processor: nothing happens at the same time\n");
-	ksft_set_plan(3 + stretch + force + noise);
+	ksft_set_plan(4 + stretch + force + noise);
 	ksft_print_msg("--calls=%lu --changes=%u --seed=%u\n", calls, changes, seed);
 	srandom(seed);
 	can_settle = !stat(TRACEFS "/direct_share", &st) && st.st_mode & 0200;
@@ -805,7 +836,7 @@ int main(int argc, char **argv)
 	write_file(INSTANCE "/buffer_size_kb", "64");
 
 	listen_to_kernel();
-	caller = start_caller();
+	start_caller();
 	/* The second processor comes and goes with the noise. */
 	if (noise)
 		start_noise(seed, caller);
@@ -830,8 +861,7 @@ int main(int argc, char **argv)
 	if (noise)
 		ksft_test_result(stop_noise(), "there was noise of every kind\n");
 	ksft_test_result(enough_happened(), "enough has happened\n");
-	board->stop = true;
-	waitpid(caller, NULL, 0);
+	ksft_test_result(stop_caller(), "the caller has called all the time\n");
 	if (noise)
 		end_noise();
 

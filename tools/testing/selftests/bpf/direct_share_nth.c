@@ -535,7 +535,7 @@ static bool walk(const struct operation *op)
 	if (!done_and_undone(op, &after, false, op->name))
 		return false;
 	ksft_print_msg("%u failures: %u refused, %u spared\n", refused + spared, refused, spared);
-	return nth < MAX_NTH;
+	return nth < MAX_NTH && refused + spared;
 }
 
 /*
@@ -633,6 +633,12 @@ static bool needs_program(const struct scene *s)
 	return s->ground.program || s->op == &op_attach;
 }
 
+/* Who can do it without an image that is not there yet? */
+static bool builds_no_image(const struct operation *op)
+{
+	return op == &op_detach || op == &op_trace || op == &op_untrace;
+}
+
 /* What fails only in the other operations would be walked for nothing. */
 static bool concerns(const struct fault *f, const struct scene *s)
 {
@@ -643,7 +649,7 @@ static bool concerns(const struct fault *f, const struct scene *s)
 		return true;
 	if (!strcmp(f->function, "klp_patch_object"))
 		return s->op == &op_enable || s->op == &op_replace;
-	return needs_program(s);
+	return needs_program(s) && !builds_no_image(s->op);
 }
 
 /* Returns how many walks there are, and walks them if @run. */
@@ -676,11 +682,14 @@ static unsigned int walk_all(const regex_t *match, bool run)
 {
 	unsigned int i, walks = 0;
 	char params[128];
+	int err;
 
 	if (run && fault->function) {
 		snprintf(params, sizeof(params), "function=%s ret=%s", fault->function, fault->ret);
-		if (load_module(FAIL, params))
-			ksft_exit_fail_msg("cannot have %s fail\n", fault->function);
+		err = load_module(FAIL, params);
+		if (err)
+			ksft_exit_fail_msg("%s does not load, to have %s fail: %s\n", FAIL,
+					   fault->function, strerror(-err));
 	}
 	for (i = 0; i < ARRAY_SIZE(scenes); i++)
 		if (concerns(fault, &scenes[i]))
@@ -688,25 +697,6 @@ static unsigned int walk_all(const regex_t *match, bool run)
 	if (run && fault->function && unload_module(FAIL))
 		ksft_exit_fail_msg("%s does not unload\n", FAIL);
 	return walks;
-}
-
-/* Symbols of images come and go with them; freeing takes some time. */
-static bool images_are_gone(void)
-{
-	char line[256];
-	FILE *f = fopen("/proc/kallsyms", "r");
-	bool gone = true;
-
-	while (f && fgets(line, sizeof(line), f)) {
-		if (!(strstr(line, "bpf_trampoline_") && strstr(line, "[bpf]")))
-			continue;
-		gone = false;
-		if (verbose)
-			ksft_print_msg("%s", line);
-	}
-	if (f)
-		fclose(f);
-	return gone;
 }
 
 static void usage(void)
@@ -726,9 +716,9 @@ int main(int argc, char **argv)
 	};
 	static const char *const set[] = { ONE };
 	regex_t match, *wanted = NULL;
-	unsigned int plan = 2;
+	unsigned int plan = 0;
+	int opt, err;
 	char *text;
-	int opt;
 
 	while ((opt = getopt_long(argc, argv, "", options, NULL)) >= 0) {
 		switch (opt) {
@@ -757,14 +747,17 @@ int main(int argc, char **argv)
 	prepare_faults();
 	target_comes();
 	find_ids(TARGET_MODULE, set, &one_id, 1);
-	if (load_module(TRACER, ""))
-		ksft_exit_fail_msg("cannot load %s\n", TRACER);
+	err = load_module(TRACER, "");
+	if (err)
+		ksft_exit_fail_msg("%s does not load: %s\n", TRACER, strerror(-err));
 	listen_to_kernel();
 	yield_rcu_tasks(SCHED_IDLE);
 
 	for (fault = faults; fault < faults + ARRAY_SIZE(faults); fault++)
 		plan += walk_all(wanted, false);
-	ksft_set_plan(plan);
+	if (!plan)
+		ksft_exit_fail_msg("there is no such walk\n");
+	ksft_set_plan(plan + 2);
 	for (fault = faults; fault < faults + ARRAY_SIZE(faults); fault++)
 		walk_all(wanted, true);
 
@@ -773,6 +766,6 @@ int main(int argc, char **argv)
 	text = read_file(TRACEFS "/enabled_functions");
 	ksft_test_result(text && !line_of(text, ONE), "the site is a nop in the end\n");
 	target_goes();
-	ksft_test_result(wait_until(images_are_gone()), "no image is left\n");
+	ksft_test_result(wait_until(!all_images(verbose)), "no image is left\n");
 	ksft_finished();
 }

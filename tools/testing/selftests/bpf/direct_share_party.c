@@ -177,6 +177,24 @@ int images_of(struct party *p)
 	return find_symbol(name, &addr);
 }
 
+/* How many there are of all trampolines; their symbols come and go with them. */
+int all_images(bool print)
+{
+	FILE *f = open_kallsyms();
+	char line[512];
+	int n = 0;
+
+	while (fgets(line, sizeof(line), f)) {
+		if (!strstr(line, "bpf_trampoline_") || !strstr(line, "[bpf]"))
+			continue;
+		n++;
+		if (print)
+			ksft_print_msg("%s", line);
+	}
+	fclose(f);
+	return n;
+}
+
 bool find_image(struct party *p, struct image *image)
 {
 	LIBBPF_OPTS(bpf_test_run_opts, opts);

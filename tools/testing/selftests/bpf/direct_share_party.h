@@ -48,6 +48,7 @@ struct image {
 
 unsigned long symbol_address(const char *name);
 int images_of(struct party *p);
+int all_images(bool print);
 bool find_image(struct party *p, struct image *image);
 
 /* Functions of the kernel that are rarely called; returns how many of them. */

@@ -251,8 +251,8 @@ test_klp: detach BPF programs
 
 
 # - probe a function with BPF programs, with a post_handler
-# - verify that only the kprobe, who was first, may redirect the function, and
-#   that BPF programs share it with either
+# - verify that BPF programs share it with the kprobe, whoever comes first, and
+#   stay when it goes
 
 start_test "BPF programs share a function with a kprobe that has a post_handler"
 
