@@ -1195,6 +1195,15 @@ static noinline_for_stack void share_ask_owner(struct ftrace_redirect *r, struct
 }
 NOKPROBE_SYMBOL(share_ask_owner);
 
+/* A late caller, the redirect is gone: the direct call is ftrace's to say, as in `solo` */
+static __always_inline void share_visit_direct(unsigned long ip, struct ftrace_regs *fregs)
+{
+	unsigned long direct = ftrace_find_rec_direct(ip);
+
+	if (direct)
+		arch_ftrace_set_direct_caller(fregs, direct);
+}
+
 /* The redirect owner alone, then the direct call */
 static __always_inline void share_visit_owners(struct ftrace_redirect *r, unsigned long ip,
 					       unsigned long parent_ip, struct ftrace_regs *fregs,
@@ -1204,15 +1213,15 @@ static __always_inline void share_visit_owners(struct ftrace_redirect *r, unsign
 	struct ftrace_ops *op = smp_load_acquire(&r->handler);
 	unsigned long direct;
 
-	if (likely(op)) {
-		if (again)
-			share_ask_owner(r, op, ip, parent_ip, fregs);
-		else
-			share_op_func(op)(ip, parent_ip, op, fregs);
-		direct = READ_ONCE(r->direct);
-	} else {
-		direct = ftrace_find_rec_direct(ip);
+	if (unlikely(!op)) {
+		share_visit_direct(ip, fregs);
+		return;
 	}
+	if (again)
+		share_ask_owner(r, op, ip, parent_ip, fregs);
+	else
+		share_op_func(op)(ip, parent_ip, op, fregs);
+	direct = READ_ONCE(r->direct);
 	if (likely(direct))
 		arch_ftrace_set_direct_caller(fregs, direct);
 }
@@ -1229,18 +1238,14 @@ void ftrace_share_paired_func(unsigned long ip, unsigned long parent_ip,
 			      struct ftrace_ops *op, struct ftrace_regs *fregs)
 {
 	struct ftrace_redirect *r;
-	unsigned long direct;
 
 	kmsan_unpoison_memory(fregs, ftrace_regs_size());
 	preempt_disable_notrace();
 	r = redirect_find_notrace(ip);
-	if (likely(r)) {
+	if (likely(r))
 		share_visit_owners(r, ip, parent_ip, fregs, false);
-	} else {
-		direct = ftrace_find_rec_direct(ip);
-		if (direct)
-			arch_ftrace_set_direct_caller(fregs, direct);
-	}
+	else
+		share_visit_direct(ip, fregs);
 	preempt_enable_notrace();
 }
 NOKPROBE_SYMBOL(ftrace_share_paired_func);
@@ -1249,15 +1254,16 @@ NOKPROBE_SYMBOL(ftrace_share_paired_func);
  * There is no memory for the list of a site's ops, or its redirect has ended: all ops
  * there are, but if that is not possible in this recursion, the owners.
  */
-static noinline_for_stack notrace void share_visit_all(struct ftrace_redirect *r, unsigned long ip,
-						       unsigned long parent_ip,
-						       struct ftrace_regs *fregs)
+static noinline_for_stack void share_visit_all(struct ftrace_redirect *r, unsigned long ip,
+					       unsigned long parent_ip, struct ftrace_regs *fregs)
 {
 	int bit = trace_test_and_set_recursion(ip, parent_ip, TRACE_LIST_START);
 
 	if (bit < 0) {
 		if (r)
 			share_visit_owners(r, ip, parent_ip, fregs, true);
+		else
+			share_visit_direct(ip, fregs);
 		return;
 	}
 	/* It takes that bit itself */
