@@ -52,7 +52,8 @@
  * s1	A kprobe that has the function fail is not heard, since the trampoline goes on
  *	by itself.
  * s2	When ftrace has died, a livepatch is replaced and unloaded, although its
- *	functions still jump to it, or ask it. Only run by name: there is no ftrace
+ *	functions still jump to it, or ask it; and each program that cannot be
+ *	attached then leaves an image behind. Only run by name: there is no ftrace
  *	after it.
  * s3	When ftrace dies in a change, a site goes on to what is freed then. By name, each
  *	of them.
@@ -1556,6 +1557,23 @@ static void kill_ftrace(const char *at)
 	expect(KILL, load_module(KILL, param), 0);
 }
 
+/* Attaches to functions that nobody traces, which fails: the images are not kept. */
+static void dead_attach(void)
+{
+	static const char *const set[] = { ONE, OTHER };
+	int before = all_images(false);
+	struct party p;
+
+	load_party(&p, "run_fentry", OTHER);
+	expect("attaching", attach_party(&p), -ENODEV);
+	free_party(&p);
+	load_party(&p, "run_fentry_multi_module", NULL);
+	expect("attaching to a set", attach_party_to(&p, TARGET_MODULE, set, 2), -ENODEV);
+	free_party(&p);
+	wait_until(all_images(false) <= before);
+	expect("images", all_images(true), before);
+}
+
 static void s2_run(const char *mode)
 {
 	target_comes();
@@ -1565,6 +1583,7 @@ static void s2_run(const char *mode)
 	expect("replacing it", load_module(REPLACE, ""), -ENODEV);
 	expect("disabling it", disable_livepatch(PATCH_ONE), -ENODEV);
 	expect("its transition", in_transition(PATCH_ONE), 0);
+	dead_attach();
 	expect("a call", call_one(1), 101);
 }
 
