@@ -161,7 +161,8 @@ struct ftrace_direct_owner;
  *		ftrace_direct_target(). May sleep and take the trampoline lock;
  *		called with redirect_mutex held. Returns 0, or an errno with all
  *		trampolines as they were.
- * @name:	write the owner's name to @buf; called with share_lock held
+ * @name:	write the owner's name to @buf; may be called with share_lock held,
+ *		must not sleep
  */
 struct ftrace_direct_owner_ops {
 	void (*get)(struct ftrace_direct_owner *owner);

@@ -39,7 +39,6 @@
  */
 #define pr_fmt(fmt) "direct_share: " fmt
 
-#include <linux/bpf.h>
 #include <linux/ftrace.h>
 #include <linux/ftrace_direct_share.h>
 #include <linux/hash.h>
@@ -149,8 +148,7 @@ static struct ftrace_redirect *redirect_find_locked(unsigned long ip)
 
 /*
  * The redirect of a record, for ftrace.c. It stays after share_lock is dropped:
- * ftrace_redirect_end() is only called when the owner's ops is gone, and an ops
- * of its site comes and goes under ftrace_lock.
+ * redirects_del(), which alone takes one out of the table, holds ftrace_lock.
  */
 static struct ftrace_redirect *redirect_of(struct dyn_ftrace *rec)
 {
@@ -217,7 +215,7 @@ static unsigned long share_addr(const struct ftrace_redirect *r)
 	}
 }
 
-/* Is this where a site calls in `listed`? Without such an entry nothing may name it. */
+/* Is this the entry that visits a site's list? Where there is none nothing may name it. */
 static bool is_listed(unsigned long addr)
 {
 	return IS_ENABLED(CONFIG_HAVE_FTRACE_SHARE_CALLER) &&
@@ -402,8 +400,8 @@ static int owners_retarget(struct list_head *owners)
  * Context: may sleep, takes the trampoline lock; the caller holds no lock of
  * ftrace.
  * Return: 0, or with nothing changed -EBUSY if one of the sites has a redirect
- * owner already, whose redirect is the first of @set then, or an errno of a
- * direct owner that could not rebuild its trampoline, -ENOMEM as a rule.
+ * owner already, the redirect of @set that was refused is its first then; or an
+ * errno of a direct owner that could not rebuild its trampoline, -ENOMEM as a rule.
  */
 int ftrace_redirect_begin(struct list_head *set)
 {
@@ -884,7 +882,8 @@ bool ftrace_share_may_pair(struct dyn_ftrace *rec, struct ftrace_ops *ops)
  * @ops: the ops that came or went
  * @inc: it came
  *
- * For records with FTRACE_FL_SHARED and for ops with FTRACE_OPS_FL_IPMODIFY.
+ * For records with FTRACE_FL_SHARED or FTRACE_FL_IPMODIFY, and for ops with
+ * FTRACE_OPS_FL_IPMODIFY.
  * Nothing is visible to callers of the site before ftrace_share_publish().
  *
  * Context: ftrace_lock is held.
@@ -1108,6 +1107,7 @@ unsigned long ftrace_share_addr_curr(struct dyn_ftrace *rec)
  * @enable: it shall call something, as opposed to a nop
  *
  * Context: ftrace_lock is held.
+ * Return: true if what it calls differs from what it shall call.
  */
 bool ftrace_share_changed(struct dyn_ftrace *rec, bool enable)
 {
@@ -1277,7 +1277,8 @@ static noinline_for_stack void share_visit_all(struct ftrace_redirect *r, unsign
 NOKPROBE_SYMBOL(share_visit_all);
 
 /*
- * Mode `listed`, called by ftrace_share_regs_caller on every call of the site.
+ * Mode `listed`, and `paired` with an owner that wants all registers: called by
+ * ftrace_share_regs_caller on every call of the site.
  *
  * The recursion that ftrace's own list guards against, a callback that calls a
  * traced function, drops the callbacks that may not be entered again. It must not
