@@ -51,7 +51,7 @@ static int test_klp_share_direct_init(void)
 	int i, err;
 
 	if (follows) {
-#ifdef FTRACE_OPS_FL_DIRECT_FOLLOWS
+#if __has_include("linux/ftrace_direct_share.h")
 		direct.flags |= FTRACE_OPS_FL_DIRECT_FOLLOWS;
 #else
 		pr_info("this kernel has no way to say that it follows\n");
