@@ -767,16 +767,12 @@ void ftrace_redirect_end_ip(unsigned long ip)
  *
  * Context: any that may take a spinlock; the caller holds the lock that its
  * &ftrace_direct_owner_ops.retarget takes.
- * Return: 0, -EBUSY if another one has claimed the site, or -ENODEV if ftrace is
- * dead: no site is ever going to call a trampoline that is built now.
+ * Return: 0, or -EBUSY if another one has claimed the site.
  */
 int ftrace_direct_claim(struct ftrace_direct_owner *owner)
 {
 	char name[64], other_name[64];
 	struct ftrace_direct_owner *other;
-
-	if (ftrace_is_dead())
-		return -ENODEV;
 
 	scoped_guard(spinlock, &share_lock) {
 		other = direct_owner_find_locked(owner->ip);
