@@ -1252,7 +1252,7 @@ NOKPROBE_SYMBOL(ftrace_share_paired_func);
 
 /*
  * There is no memory for the list of a site's ops, or its redirect has ended: all ops
- * there are, but if that is not possible in this recursion, the owners.
+ * there are, but if that is not possible in this recursion, the owners that are left.
  */
 static noinline_for_stack void share_visit_all(struct ftrace_redirect *r, unsigned long ip,
 					       unsigned long parent_ip, struct ftrace_regs *fregs)
