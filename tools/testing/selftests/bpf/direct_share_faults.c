@@ -46,6 +46,10 @@
  * r12	The last direct call of all goes while somebody is on the way through ftrace's
  *	list of callbacks, and finds one without a function there. That is the end of
  *	ftrace.
+ * r13	A kprobe that could not be disarmed for want of memory does not count any more:
+ *	it is not called when another one has gone.
+ * r14	A kprobe with a post_handler joins an armed one without, and both are disarmed
+ *	through an ftrace_ops that neither is armed by. The function stays traced.
  *
  * And what only a kernel can do in which redirects settle:
  *
@@ -1515,6 +1519,79 @@ static void r12_next(void)
 }
 
 /*
+ * r13: one of several that stays without memory
+ */
+
+#define EVENTS		TRACEFS "/events/kprobes/"
+#define SECOND_EVENT	"share_second"
+
+static void r13_stays(void)
+{
+	char *nth;
+	int hits;
+
+	target_comes();
+	expect("no optimized kprobes", write_file("/proc/sys/debug/kprobes-optimization", "0"), 0);
+	expect(FAIL, load_module(FAIL, "function=ftrace_set_filter_ip ret=-12"), 0);
+	expect("events", write_file(TRACEFS "/kprobe_events",
+				    "p:" EVENT " " ONE "\np:" SECOND_EVENT " " OTHER "\n"), 0);
+	expect("enabling", write_file(EVENTS EVENT "/enable", "1"), 0);
+	expect("enabling the second", write_file(EVENTS SECOND_EVENT "/enable", "1"), 0);
+	expect("arming", write_file(FAIL_NTH, "1"), 0);
+	/* The event is disabled all the same, its kprobe is not. */
+	write_file(EVENTS EVENT "/enable", "0");
+	nth = read_file(FAIL_NTH);
+	expect("failures to come", nth ? atoi(nth) : -errno, 0);
+	remove_module(FAIL);
+	expect("disabling the second", write_file(EVENTS SECOND_EVENT "/enable", "0"), 0);
+
+	hits = event_hits();
+	expect("enabling again", write_file(EVENTS EVENT "/enable", "1"), 0);
+	expect("a call", call_one(1), 1);
+	expect("hits with the second one gone", event_hits() - hits, 1);
+	expect("disabling", write_file(EVENTS EVENT "/enable", "0"), 0);
+	expect("a call", call_one(1), 1);
+	expect("hits when it is disabled", event_hits() - hits, 1);
+	expect("enabling the second again", write_file(EVENTS SECOND_EVENT "/enable", "1"), 0);
+	expect("enabling at last", write_file(EVENTS EVENT "/enable", "1"), 0);
+	expect("a call", call_one(1), 1);
+	expect("hits of both", event_hits() - hits, 2);
+	write_file(EVENTS EVENT "/enable", "0");
+	write_file(EVENTS SECOND_EVENT "/enable", "0");
+	expect("removing both", write_file(TRACEFS "/kprobe_events", "\n"), 0);
+	expect("optimized kprobes", write_file("/proc/sys/debug/kprobes-optimization", "1"), 0);
+	target_goes();
+}
+
+/*
+ * r14: the first one with a post_handler among those of one function
+ */
+
+static void r14_joins(void)
+{
+	char *hits;
+
+	target_comes();
+	expect("an event", write_file(TRACEFS "/kprobe_events", "p:" EVENT " " ONE), 0);
+	expect("enabling it", write_file(EVENTS EVENT "/enable", "1"), 0);
+	expect(KPROBE, load_module(KPROBE, ""), 0);
+	expect("a call", call_one(1), 1);
+	expect("hits of the event", event_hits(), 1);
+	hits = read_file(KPROBE_HITS);
+	expect("hits of the kprobe", hits ? atoi(hits) : -errno, 1);
+	expect("callbacks of both", callbacks_of(ONE), 1);
+
+	remove_module(KPROBE);
+	expect("disabling the event", write_file(EVENTS EVENT "/enable", "0"), 0);
+	expect("callbacks when both have gone", callbacks_of(ONE), 0);
+	expect("removing it", write_file(TRACEFS "/kprobe_events", "\n"), 0);
+	add_livepatch(PATCH_ONE);
+	expect("a call", call_one(1), 101);
+	remove_livepatch(PATCH_ONE);
+	target_goes();
+}
+
+/*
  * s1, s2: where a redirect settles
  */
 
@@ -1838,6 +1915,8 @@ static const struct test {
 	{ "r10_last_kprobe", "the last kprobe goes without memory", r10_last_kprobe },
 	{ "r11_deep", "so it does while a tracer comes and goes", r11_deep },
 	{ "r12_next", "the last direct call goes under a caller of others", r12_next },
+	{ "r13_stays", "one of several kprobes stays without memory", r13_stays },
+	{ "r14_joins", "a kprobe with a post_handler joins one without", r14_joins },
 	{ "s1_override", "a kprobe that has the function fail is heard", s1_override },
 	{ "s2_dead", "no livepatch is replaced or disabled when ftrace is dead", s2_dead, true },
 	{ "s2_held", "nor one whose functions are held at paired", s2_held, true },
