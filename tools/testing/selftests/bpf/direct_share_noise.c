@@ -106,16 +106,24 @@ static int nonsense_to_bpf(void)
 	return 0;
 }
 
+static int perf_fds[2] = { -1, -1 };
+
+static void close_perf_kprobe(int i)
+{
+	if (perf_fds[i] >= 0)
+		close(perf_fds[i]);
+	perf_fds[i] = -1;
+}
+
 static int perf_kprobe(void)
 {
-	static int fds[2] = { -1, -1 }, type;
 	struct perf_event_attr attr = {};
-	int i = random() % ARRAY_SIZE(fds);
+	int i = random() % ARRAY_SIZE(perf_fds);
+	static int type;
 	char *text;
 
-	if (fds[i] >= 0) {
-		close(fds[i]);
-		fds[i] = -1;
+	if (perf_fds[i] >= 0) {
+		close_perf_kprobe(i);
 		return 0;
 	}
 	/* As a rule nobody is there, or the site would always be listed. */
@@ -130,30 +138,39 @@ static int perf_kprobe(void)
 	attr.config = random() % 2;	/* a return probe */
 	attr.kprobe_func = (unsigned long)(random() % 4 ? ONE : OTHER);
 	attr.probe_offset = random() % 4 ? 0 : random() % 32;
-	fds[i] = syscall(SYS_perf_event_open, &attr, -1, 0, -1, PERF_FLAG_FD_CLOEXEC);
-	return fds[i] < 0 ? -errno : 0;
+	perf_fds[i] = syscall(SYS_perf_event_open, &attr, -1, 0, -1, PERF_FLAG_FD_CLOEXEC);
+	return perf_fds[i] < 0 ? -errno : 0;
+}
+
+static bool tracefs_kprobe_there;
+
+static int remove_tracefs_kprobe(void)
+{
+	int err;
+
+	write_file(TRACEFS "/events/kprobes/share_noise/enable", "0");
+	/* The file is opened with O_TRUNC, which removes all. */
+	err = write_file(TRACEFS "/kprobe_events", "\n");
+	tracefs_kprobe_there = err;
+	return err;
 }
 
 static int tracefs_kprobe(void)
 {
-	static bool there;
+	bool there = tracefs_kprobe_there;
 	int err;
 
 	if (!there && random() % 3)
 		return 0;
 	if (!there) {
 		err = write_file(TRACEFS "/kprobe_events", "p:share_noise " ONE "\n");
-		there = !err;
+		tracefs_kprobe_there = !err;
 		return err;
 	}
 	if (random() % 2)
 		return write_file(TRACEFS "/events/kprobes/share_noise/enable",
 				  random() % 2 ? "1" : "0");
-	write_file(TRACEFS "/events/kprobes/share_noise/enable", "0");
-	/* The file is opened with O_TRUNC, which removes all. */
-	err = write_file(TRACEFS "/kprobe_events", "\n");
-	there = err;
-	return err;
+	return remove_tracefs_kprobe();
 }
 
 /*
@@ -316,6 +333,29 @@ static int freeze_caller(void)
 	return write_file(FREEZER "/cgroup.freeze", "0") ?: err;
 }
 
+/* All of its own go, and the switch is where it was. */
+static void leave_all(void)
+{
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(parties); i++)
+		if (parties[i].link)
+			detach_party(&parties[i]);
+	for (i = 0; i < ARRAY_SIZE(perf_fds); i++)
+		close_perf_kprobe(i);
+	remove_tracefs_kprobe();
+	write_file(TRACEFS "/direct_share", "fused");
+	write_file(NOISE "/current_tracer", "nop");
+}
+
+/* For those modes in which nobody else may be at the function */
+static int be_silent(void)
+{
+	leave_all();
+	usleep(random() % 1000000);
+	return 0;
+}
+
 /**
  * struct kind - a kind of noise
  * @name:	for messages
@@ -340,6 +380,7 @@ static const struct kind {
 	{ "processor that goes and comes", unplug, 1 },
 	{ "stopped caller", stop_caller, 2 },
 	{ "frozen caller", freeze_caller, 2 },
+	{ "silence", be_silent, 3 },
 };
 
 #define KINDS	ARRAY_SIZE(kinds)
@@ -366,12 +407,9 @@ static void undo(void)
 {
 	unsigned int i;
 
+	leave_all();
 	for (i = 0; i < ARRAY_SIZE(parties); i++)
 		free_party(&parties[i]);
-	write_file(TRACEFS "/events/kprobes/share_noise/enable", "0");
-	write_file(TRACEFS "/kprobe_events", "\n");
-	write_file(TRACEFS "/direct_share", "fused");
-	write_file(NOISE "/current_tracer", "nop");
 	rmdir(NOISE);
 	wait_until(access("/sys/module/" OTHER_PATCH, F_OK) || (livepatch_other(), false));
 	wait_until(access("/sys/module/" TWINS, F_OK) || !try_unload_module(TWINS));
