@@ -98,7 +98,7 @@ static struct board {
 	char what[256];
 } *board;
 
-static bool lie;
+static bool lie, noise;
 
 /*
  * The caller
@@ -202,12 +202,13 @@ static void start_caller(void)
 	pin(0);
 	/*
 	 * Who leaves ftrace waits until RCU tasks has seen each task leave the processor of
-	 * its own will, or a tick find it in user mode. This one would do neither for
-	 * seconds: it is preempted at the end of a burst, in the kernel.
+	 * its own will, or a tick find it in user mode. Beside noise this one would do
+	 * neither for seconds: it is preempted at the end of a burst, in the kernel.
 	 */
 	while (!board->stop) {
 		one_burst();
-		sched_yield();
+		if (noise)
+			sched_yield();
 	}
 	_exit(0);
 }
@@ -291,7 +292,7 @@ static int version_of(int height)
 	return 0;
 }
 
-static bool tracing, probed, held, can_settle, noise;
+static bool tracing, probed, held, can_settle;
 
 enum { ENABLE, DISABLE, REVERSE, ATTACH, DETACH, TRACE, UNTRACE, PROBE, UNPROBE, SWITCH, OPS };
 

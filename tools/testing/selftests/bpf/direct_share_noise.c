@@ -348,11 +348,14 @@ static void leave_all(void)
 	write_file(NOISE "/current_tracer", "nop");
 }
 
-/* For those modes in which nobody else may be at the function */
+/*
+ * For those modes in which nobody else may be at the function, until the other task has
+ * done some dozens of things to it
+ */
 static int be_silent(void)
 {
 	leave_all();
-	usleep(random() % 1000000);
+	usleep(random() % 3000000);
 	return 0;
 }
 
@@ -380,7 +383,7 @@ static const struct kind {
 	{ "processor that goes and comes", unplug, 1 },
 	{ "stopped caller", stop_caller, 2 },
 	{ "frozen caller", freeze_caller, 2 },
-	{ "silence", be_silent, 3 },
+	{ "silence", be_silent, 2 },
 };
 
 #define KINDS	ARRAY_SIZE(kinds)
