@@ -46,12 +46,8 @@
  * r12	The last direct call of all goes while somebody is on the way through ftrace's
  *	list of callbacks, and finds one without a function there. That is the end of
  *	ftrace.
- * r13	A kprobe that could not be disarmed for want of memory does not count any more:
- *	it is not called when another one has gone.
- * r14	A kprobe with a post_handler joins an armed one without, and both are disarmed
+ * r13	A kprobe with a post_handler joins an armed one without, and both are disarmed
  *	through an ftrace_ops that neither is armed by. The function stays traced.
- * r15	As r13, when all are disarmed.
- * r16	As r13, when the function's module goes.
  *
  * And what only a kernel can do in which redirects settle:
  *
@@ -1183,13 +1179,13 @@ static void call_other(const char *when)
 	expect(when, ret, 7);
 }
 
-/* How often was an event hit, -1 if there is none? */
-static int event_hits(const char *event)
+/* How often was the event hit, -1 if there is none? */
+static int event_hits(void)
 {
 	char *text = read_file(TRACEFS "/kprobe_profile"), *line;
 	int hits = -1;
 
-	line = text ? strstr(text, event) : NULL;
+	line = text ? strstr(text, EVENT) : NULL;
 	if (line)
 		sscanf(line, "%*s %d", &hits);
 	return hits;
@@ -1210,10 +1206,10 @@ static void r6_unarmed_kprobe(void)
 	/* There can only be one: this fails for the kprobe with a post_handler. */
 	write_file(enabled, "1");
 	call_other("armed");
-	expect("hits of the other kprobe", event_hits(EVENT), 1);
+	expect("hits of the other kprobe", event_hits(), 1);
 	remove_module(KPROBE);
 	call_other("one gone");
-	expect("hits after one has gone that was not armed", event_hits(EVENT), 2);
+	expect("hits after one has gone that was not armed", event_hits(), 2);
 
 	remove_livepatch(PATCH_ONE);
 	expect(KPROBE, load_module(KPROBE, ""), 0);
@@ -1369,7 +1365,7 @@ static void r11_deep(void)
 
 static void r10_last_kprobe(void)
 {
-	char *hits;
+	char *nth, *hits;
 
 	target_comes();
 	/* What has no site is probed by an int3, and an optimized one cannot redirect. */
@@ -1379,8 +1375,8 @@ static void r10_last_kprobe(void)
 	expect("a call", call_one(1), 1);
 	expect("arming", write_file(FAIL_NTH, "1"), 0);
 	remove_module(KPROBE);
-	/* Perhaps nothing had to be asked. */
-	expect("disarming", write_file(FAIL_NTH, "0"), 0);
+	nth = read_file(FAIL_NTH);
+	expect("failures to come", nth ? atoi(nth) : -errno, 0);
 
 	add_livepatch(PATCH_ONE);
 	expect("a call", call_one(1), 101);
@@ -1521,228 +1517,31 @@ static void r12_next(void)
 }
 
 /*
- * r13: one of several that stays without memory
+ * r13: the first one with a post_handler among those of one function
  */
 
-#define EVENTS		TRACEFS "/events/kprobes/"
-#define SECOND_EVENT	"share_second"
-
-static void r13_stays(void)
-{
-	char *nth;
-	int hits;
-
-	target_comes();
-	expect("no optimized kprobes", write_file("/proc/sys/debug/kprobes-optimization", "0"), 0);
-	expect(FAIL, load_module(FAIL, "function=ftrace_set_filter_ip ret=-12"), 0);
-	expect("events", write_file(TRACEFS "/kprobe_events",
-				    "p:" EVENT " " ONE "\np:" SECOND_EVENT " " OTHER "\n"), 0);
-	expect("enabling", write_file(EVENTS EVENT "/enable", "1"), 0);
-	expect("enabling the second", write_file(EVENTS SECOND_EVENT "/enable", "1"), 0);
-	expect("arming", write_file(FAIL_NTH, "1"), 0);
-	/* The event is disabled all the same, its kprobe is not. */
-	write_file(EVENTS EVENT "/enable", "0");
-	nth = read_file(FAIL_NTH);
-	expect("failures to come", nth ? atoi(nth) : -errno, 0);
-	remove_module(FAIL);
-	expect("disabling the second", write_file(EVENTS SECOND_EVENT "/enable", "0"), 0);
-
-	hits = event_hits(EVENT);
-	expect("enabling again", write_file(EVENTS EVENT "/enable", "1"), 0);
-	expect("a call", call_one(1), 1);
-	expect("hits with the second one gone", event_hits(EVENT) - hits, 1);
-	expect("disabling", write_file(EVENTS EVENT "/enable", "0"), 0);
-	expect("a call", call_one(1), 1);
-	expect("hits when it is disabled", event_hits(EVENT) - hits, 1);
-	expect("enabling the second again", write_file(EVENTS SECOND_EVENT "/enable", "1"), 0);
-	expect("enabling at last", write_file(EVENTS EVENT "/enable", "1"), 0);
-	expect("a call", call_one(1), 1);
-	expect("hits of both", event_hits(EVENT) - hits, 2);
-	write_file(EVENTS EVENT "/enable", "0");
-	write_file(EVENTS SECOND_EVENT "/enable", "0");
-	expect("removing both", write_file(TRACEFS "/kprobe_events", "\n"), 0);
-	expect("optimized kprobes", write_file("/proc/sys/debug/kprobes-optimization", "1"), 0);
-	target_goes();
-}
-
-/*
- * r14: the first one with a post_handler among those of one function
- */
-
-static void r14_joins(void)
+static void r13_joins(void)
 {
 	char *hits;
 
 	target_comes();
 	expect("an event", write_file(TRACEFS "/kprobe_events", "p:" EVENT " " ONE), 0);
-	expect("enabling it", write_file(EVENTS EVENT "/enable", "1"), 0);
+	expect("enabling it", write_file(TRACEFS "/events/kprobes/" EVENT "/enable", "1"), 0);
 	expect(KPROBE, load_module(KPROBE, ""), 0);
 	expect("a call", call_one(1), 1);
-	expect("hits of the event", event_hits(EVENT), 1);
+	expect("hits of the event", event_hits(), 1);
 	hits = read_file(KPROBE_HITS);
 	expect("hits of the kprobe", hits ? atoi(hits) : -errno, 1);
 	expect("callbacks of both", callbacks_of(ONE), 1);
 
 	remove_module(KPROBE);
-	expect("disabling the event", write_file(EVENTS EVENT "/enable", "0"), 0);
+	expect("disabling the event",
+	       write_file(TRACEFS "/events/kprobes/" EVENT "/enable", "0"), 0);
 	expect("callbacks when both have gone", callbacks_of(ONE), 0);
 	expect("removing it", write_file(TRACEFS "/kprobe_events", "\n"), 0);
 	add_livepatch(PATCH_ONE);
 	expect("a call", call_one(1), 101);
 	remove_livepatch(PATCH_ONE);
-	target_goes();
-}
-
-/*
- * r15, r16: kprobes that are disarmed without memory
- */
-
-#define ALL_KPROBES	"/sys/kernel/debug/kprobes/enabled"
-#define FAILSLAB	"/sys/kernel/debug/failslab/"
-
-/* Is never called, and does not go with the module. */
-#define THIRD		"kernel_halt"
-
-static int fail_nth = -1;
-
-static bool prepare_fail_nth(void)
-{
-	fail_nth = open("/proc/thread-self/fail-nth", O_RDWR | O_CLOEXEC);
-	/* Not there in each kernel. */
-	write_file("/sys/kernel/debug/fail_page_alloc/verbose", "0");
-	write_file("/sys/kernel/debug/fail_usercopy/verbose", "0");
-	return fail_nth >= 0 && !write_file(FAILSLAB "ignore-gfp-wait", "N") &&
-	       !write_file(FAILSLAB "verbose", "0");
-}
-
-static void arm_nth(unsigned int nth)
-{
-	char text[16];
-	int len = snprintf(text, sizeof(text), "%u", nth);
-
-	expect("fail-nth", pwrite(fail_nth, text, len, 0), len);
-}
-
-/* Returns whether something has failed; these calls can, too. */
-static bool disarm_nth(void)
-{
-	char text[16] = "";
-	bool none_left;
-
-	if (pread(fail_nth, text, sizeof(text) - 1, 0) < 0)
-		return false;
-	none_left = !strtoul(text, NULL, 10);
-	if (pwrite(fail_nth, "0", 1, 0) != 1)
-		expect("fail-nth", pwrite(fail_nth, "0", 1, 0), 1);
-	return none_left;
-}
-
-static void events_come(const char *second)
-{
-	char text[256];
-
-	snprintf(text, sizeof(text), "p:" EVENT " " ONE "\np:" SECOND_EVENT " %s\n", second);
-	expect("events", write_file(TRACEFS "/kprobe_events", text), 0);
-	expect("enabling", write_file(EVENTS EVENT "/enable", "1"), 0);
-	expect("enabling the second", write_file(EVENTS SECOND_EVENT "/enable", "1"), 0);
-}
-
-static void events_go(const char *second)
-{
-	expect("disabling", write_file(EVENTS EVENT "/enable", "0"), 0);
-	expect("disabling the second", write_file(EVENTS SECOND_EVENT "/enable", "0"), 0);
-	expect("removing both", write_file(TRACEFS "/kprobe_events", "\n"), 0);
-	expect("callbacks of what is not armed", callbacks_of(ONE), 0);
-	expect("callbacks of the second", callbacks_of(second), 0);
-}
-
-/* They are armed again after that. */
-static bool all_disarmed(unsigned int nth)
-{
-	int hits, second;
-	bool failed;
-
-	events_come(OTHER);
-	hits = event_hits(EVENT);
-	second = event_hits(SECOND_EVENT);
-	arm_nth(nth);
-	write_file(ALL_KPROBES, "0");
-	failed = disarm_nth();
-	expect("arming all", write_file(ALL_KPROBES, "1"), 0);
-	expect("a call", call_one(1), 1);
-	call_other("a call of the second");
-	expect("hits", event_hits(EVENT) - hits, 1);
-	expect("hits of the second", event_hits(SECOND_EVENT) - second, 1);
-	events_go(OTHER);
-	return failed;
-}
-
-/* Or they go before. */
-static bool gone_disarmed(unsigned int nth)
-{
-	bool failed;
-
-	events_come(OTHER);
-	arm_nth(nth);
-	write_file(ALL_KPROBES, "0");
-	failed = disarm_nth();
-	events_go(OTHER);
-	write_file(ALL_KPROBES, "1");
-	return failed;
-}
-
-/* One allocation after the other fails. */
-static void r15_walk(const char *what, bool (*run)(unsigned int nth))
-{
-	unsigned int nth = 1;
-
-	while (!complaints && run(nth))
-		nth++;
-	ksft_print_msg("%s: %u failures\n", what, nth - 1);
-	if (complaints)
-		complain("%s: that was with failure %u", what, nth);
-	else
-		expect("no failure at all", nth == 1, false);
-}
-
-static void r15_disarmed(void)
-{
-	if (!prepare_fail_nth()) {
-		skip("no CONFIG_FAILSLAB");
-		return;
-	}
-	target_comes();
-	r15_walk("all disarmed", all_disarmed);
-	r15_walk("all disarmed, and gone", gone_disarmed);
-	close(fail_nth);
-	target_goes();
-}
-
-/* Who probes it when it has come again is not alone in the ops, either. */
-static void r16_module_goes(void)
-{
-	char *nth, *hits;
-
-	target_comes();
-	expect("no optimized kprobes", write_file("/proc/sys/debug/kprobes-optimization", "0"), 0);
-	expect(FAIL, load_module(FAIL, "function=ftrace_set_filter_ip ret=-12"), 0);
-	events_come(THIRD);
-	expect("arming", write_file(FAIL_NTH, "1"), 0);
-	target_goes();
-	nth = read_file(FAIL_NTH);
-	expect("failures to come", nth ? atoi(nth) : -errno, 0);
-	remove_module(FAIL);
-
-	target_comes();
-	expect(KPROBE, load_module(KPROBE, "post=0"), 0);
-	expect("a call", call_one(1), 1);
-	hits = read_file(KPROBE_HITS);
-	expect("hits in the module that has come again", hits ? atoi(hits) : -errno, 1);
-	remove_module(KPROBE);
-	expect("callbacks when it has gone again", callbacks_of(ONE), 0);
-	expect("callbacks of the other one", callbacks_of(THIRD), 1);
-	events_go(THIRD);
-	expect("optimized kprobes", write_file("/proc/sys/debug/kprobes-optimization", "1"), 0);
 	target_goes();
 }
 
@@ -2070,10 +1869,7 @@ static const struct test {
 	{ "r10_last_kprobe", "the last kprobe goes without memory", r10_last_kprobe },
 	{ "r11_deep", "so it does while a tracer comes and goes", r11_deep },
 	{ "r12_next", "the last direct call goes under a caller of others", r12_next },
-	{ "r13_stays", "one of several kprobes stays without memory", r13_stays },
-	{ "r14_joins", "a kprobe with a post_handler joins one without", r14_joins },
-	{ "r15_disarmed", "kprobes that are disarmed without memory", r15_disarmed },
-	{ "r16_module_goes", "one without memory when its module goes", r16_module_goes },
+	{ "r13_joins", "a kprobe with a post_handler joins one without", r13_joins },
 	{ "s1_override", "a kprobe that has the function fail is heard", s1_override },
 	{ "s2_dead", "no livepatch is replaced or disabled when ftrace is dead", s2_dead, true },
 	{ "s2_held", "nor one whose functions are held at paired", s2_held, true },
