@@ -333,19 +333,20 @@ static int freeze_caller(void)
 	return write_file(FREEZER "/cgroup.freeze", "0") ?: err;
 }
 
-/* All of its own go, and the switch is where it was. */
-static void leave_all(void)
+/* All of its own go, and the switch is where it was. Returns an error if some stay. */
+static int leave_all(void)
 {
 	unsigned int i;
+	int err = 0;
 
 	for (i = 0; i < ARRAY_SIZE(parties); i++)
-		if (parties[i].link)
-			detach_party(&parties[i]);
+		err = detach_party(&parties[i]) ?: err;
 	for (i = 0; i < ARRAY_SIZE(perf_fds); i++)
 		close_perf_kprobe(i);
-	remove_tracefs_kprobe();
+	err = remove_tracefs_kprobe() ?: err;
+	/* Cannot be written where nothing settles */
 	write_file(TRACEFS "/direct_share", "fused");
-	write_file(NOISE "/current_tracer", "nop");
+	return write_file(NOISE "/current_tracer", "nop") ?: err;
 }
 
 /*
@@ -354,9 +355,10 @@ static void leave_all(void)
  */
 static int be_silent(void)
 {
-	leave_all();
+	int err = leave_all();
+
 	usleep(random() % 3000000);
-	return 0;
+	return err;
 }
 
 /**
